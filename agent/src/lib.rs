@@ -1,1 +1,18 @@
-//! placeholder
+//! The Sealwire agent: obtains and renews TLS certificates, delivers them to paired nodes over a Unix
+//! socket, and calls a certificate done only when a handshake has proven that it is served.
+//!
+//! The flow is one way: facts -> [`lifecycle`] (pure) -> issuer -> gate -> store -> delivery -> proof,
+//! and what comes back from the nodes is a fact again. `docs/architecture.md` names the rooms.
+
+pub mod admin;
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod delivery;
+pub mod gate;
+pub mod issuer;
+pub mod lifecycle;
+pub mod obtain;
+pub mod steps;
+pub mod store;

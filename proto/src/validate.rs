@@ -170,6 +170,17 @@ pub fn validate(
     let certified_key = matching_key(chain, key)?;
     check_names(&end_entity, &leaf, names)?;
     check_time(&leaf, now)?;
+    check_path(&end_entity, chain, intermediates, anchors, now)?;
+    Ok(Checked { certified_key: Arc::new(certified_key), leaf })
+}
+
+fn check_path(
+    end_entity: &EndEntityCert<'_>,
+    chain: &[CertificateDer<'_>],
+    intermediates: &[CertificateDer<'_>],
+    anchors: &Anchors,
+    now: UnixTime,
+) -> Result<(), Rejection> {
     end_entity
         .verify_for_usage(
             webpki::ALL_VERIFICATION_ALGS,
@@ -180,11 +191,27 @@ pub fn validate(
             None,
             None,
         )
-        .map_err(|error| path_rejection(&error, chain, anchors))?;
-    Ok(Checked { certified_key: Arc::new(certified_key), leaf })
+        .map(|_| ())
+        .map_err(|error| path_rejection(&error, chain, anchors))
 }
 
-fn matching_key(
+/// Whether a chain, without its key, would be trusted for a TLS server.
+///
+/// # Errors
+/// Why not.
+pub fn trust(chain: &[CertificateDer<'static>], anchors: &Anchors, now: UnixTime) -> Result<(), Rejection> {
+    let (leaf, intermediates) =
+        chain.split_first().ok_or_else(|| Rejection::new(NackReason::Malformed, "the chain is empty"))?;
+    let end_entity = EndEntityCert::try_from(leaf)
+        .map_err(|error| Rejection::new(NackReason::Malformed, format!("the leaf: {error}")))?;
+    check_path(&end_entity, chain, intermediates, anchors, now)
+}
+
+/// The key together with the chain, if the leaf is for it.
+///
+/// # Errors
+/// [`NackReason::Malformed`] or [`NackReason::KeyMismatch`].
+pub fn matching_key(
     chain: &[CertificateDer<'static>],
     key: &PrivatePkcs8KeyDer<'_>,
 ) -> Result<CertifiedKey, Rejection> {

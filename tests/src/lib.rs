@@ -1,1 +1,33 @@
-//! placeholder
+//! What the end-to-end tests, the benchmarks and the demo share: real processes on addresses of their own,
+//! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
+
+pub mod handshakes;
+pub mod load;
+pub mod pebble;
+pub mod process;
+pub mod relay;
+pub mod session;
+pub mod steps;
+pub mod tools;
+pub mod world;
+
+use std::time::{Duration, Instant};
+
+/// Asks `ready` again and again until it answers, for at most `limit`.
+///
+/// # Panics
+/// When the limit is over; the message says what was waited for.
+pub async fn eventually<T, F, R>(what: &str, limit: Duration, mut ready: F) -> T
+where
+    F: FnMut() -> R,
+    R: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = ready().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,269 @@
+//! Puts the agent together: everything that can be wrong with the machine or the configuration is found
+//! here, before anything is promised to anybody.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sealwire_proto::anchors::{AnchorError, Anchors};
+use sealwire_proto::socket::{ListenError, Listener};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::managed::Managed;
+use super::{Agent, MAX_ATTEMPTS, Source};
+use crate::admin::Admin;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::delivery::Event;
+use crate::delivery::server::Delivery;
+use crate::delivery::slot::Limits;
+use crate::issuer::acme::{AcmeIssuer, Http01};
+use crate::issuer::internal::InternalIssuer;
+use crate::issuer::{IssueError, Issuer};
+use crate::steps::Steps;
+use crate::store::{Store, StoreError};
+
+/// What nodes serve, as a document of the store.
+pub(super) const RECORDS: &str = "deliveries.json";
+/// What belongs to the agent as a whole.
+const AGENT: &str = "agent.json";
+/// Words from nodes and from the command line that wait for the loop.
+const QUEUE: usize = 1024;
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// One of the sockets.
+    #[error("{key}: {source}")]
+    Socket {
+        /// The key of the configuration.
+        key: &'static str,
+        /// What is wrong.
+        source: ListenError,
+    },
+    /// The HTTP-01 listener.
+    #[error("http01.listen: cannot listen on {address}: {source}{hint}")]
+    Http01 {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// An issuer.
+    #[error("issuer {issuer}: {source}")]
+    Issuer {
+        /// Its name.
+        issuer: String,
+        /// What is wrong.
+        source: IssueError,
+    },
+    /// The roots of an issuer.
+    #[error("issuer {issuer}: {source}")]
+    Anchors {
+        /// Its name.
+        issuer: String,
+        /// What is wrong.
+        source: AnchorError,
+    },
+    /// One of the servers ended.
+    #[error("the {which} socket failed: {source}")]
+    Server {
+        /// Which.
+        which: &'static str,
+        /// What tonic said.
+        source: tonic::transport::Error,
+    },
+}
+
+/// What is remembered of the agent itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Identity {
+    /// Makes the spread of this agent's renewals differ from another agent's.
+    seed: u64,
+}
+
+/// Runs the agent until `shutdown`.
+///
+/// # Errors
+/// [`StartError`], one line that names what to change.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(&config.state_dir)?;
+    let socket = |key| move |source| StartError::Socket { key, source };
+    let delivery_socket = Listener::bind(&config.delivery.socket).map_err(socket("delivery.socket"))?;
+    let admin_socket = Listener::bind(&config.admin.socket).map_err(socket("admin.socket"))?;
+
+    let tasks = CancellationToken::new();
+    let sources = sources(&config, &store, &clock, &tasks).await?;
+    let certificates = certificates(&config, &store)?;
+    let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
+    records.retain_certificates(|name| certificates.contains_key(name));
+
+    let steps = Arc::new(Steps::default());
+    let (desired, desired_receiver) = watch::channel(Arc::default());
+    let (event_sender, events) = mpsc::channel(QUEUE);
+    let (command_sender, commands) = mpsc::channel(QUEUE);
+
+    let limits = Limits {
+        ack: config.delivery.ack_timeout,
+        proof: config.delivery.proof_timeout,
+        proof_by: config.delivery.proof,
+    };
+    let delivery = Delivery::new(limits, desired_receiver, event_sender.clone(), Arc::clone(&steps));
+    let refused = move |_| {
+        // Counted only; a full queue loses the count, not the refusal.
+        let _ = event_sender.try_send(Event::Refused);
+    };
+    let mut servers = JoinSet::new();
+    let incoming = delivery_socket.into_incoming(config.delivery_peers(), refused);
+    let serving = Server::builder()
+        .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(std::time::Duration::from_secs(10)))
+        .add_service(delivery.into_service())
+        .serve_with_incoming(incoming);
+    servers.spawn(async move { ("delivery", serving.await) });
+    let incoming = admin_socket.into_incoming(config.admin_peers(), |_| ());
+    let admin = Admin::new(command_sender, Arc::clone(&steps)).into_service();
+    let serving = Server::builder().add_service(admin).serve_with_incoming(incoming);
+    servers.spawn(async move { ("admin", serving.await) });
+
+    tracing::info!(
+        state_dir = %config.state_dir.display(),
+        delivery = %config.delivery.socket.display(),
+        admin = %config.admin.socket.display(),
+        certificates = certificates.len(),
+        version = env!("CARGO_PKG_VERSION"),
+        "agent running"
+    );
+    let agent = Agent {
+        started_at: clock.now(),
+        config,
+        store,
+        clock,
+        steps,
+        sources,
+        certificates,
+        nodes: BTreeMap::new(),
+        records,
+        refused_peers: 0,
+        desired,
+        attempts: JoinSet::new(),
+        attempt_names: HashMap::new(),
+        places: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
+    };
+    let result = tokio::select! {
+        () = agent.run(events, commands, shutdown) => Ok(()),
+        Some(Ok((which, Err(source)))) = servers.join_next() => Err(StartError::Server { which, source }),
+    };
+    tasks.cancel();
+    // Dropping the servers removes the socket files.
+    servers.shutdown().await;
+    tracing::info!("agent stopped");
+    result
+}
+
+async fn sources(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    tasks: &CancellationToken,
+) -> Result<BTreeMap<String, Source>, StartError> {
+    let mut sources = BTreeMap::new();
+    for (name, internal) in &config.internal {
+        let dir = store.dir().join("ca").join(name);
+        let issuer = InternalIssuer::open(name.clone(), dir, internal.clone(), Arc::clone(clock))
+            .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
+        add(&mut sources, Arc::new(issuer))?;
+    }
+    if config.acme.is_empty() {
+        return Ok(sources);
+    }
+    let challenges = Http01::default();
+    let listener = listen_http01(config.http01.listen).await?;
+    tokio::spawn(challenges.clone().serve(listener, tasks.clone()));
+    for (name, acme) in &config.acme {
+        let dir = store.dir().join("accounts").join(name);
+        let issuer = AcmeIssuer::open(name.clone(), dir, acme.clone(), challenges.clone())
+            .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
+        add(&mut sources, Arc::new(issuer))?;
+    }
+    Ok(sources)
+}
+
+fn add(sources: &mut BTreeMap<String, Source>, issuer: Arc<dyn Issuer>) -> Result<(), StartError> {
+    let own = issuer.trust_anchors();
+    let anchors = if own.is_empty() {
+        Anchors::platform()
+    } else {
+        Anchors::from_der(own)
+            .map_err(|source| StartError::Anchors { issuer: issuer.name().to_owned(), source })?
+    };
+    sources.insert(issuer.name().to_owned(), Source { issuer, anchors: Arc::new(anchors) });
+    Ok(())
+}
+
+async fn listen_http01(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let hint = match source.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"
+            }
+            std::io::ErrorKind::AddrInUse => {
+                "; another server has it: stop it, or forward the path to another port"
+            }
+            _ => "",
+        };
+        StartError::Http01 { address, source, hint }
+    })
+}
+
+fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Managed>, StartError> {
+    let identity: Identity = match store.load_json(AGENT)? {
+        Some(identity) => identity,
+        None => {
+            let identity = Identity { seed: fastrand::u64(..) };
+            store.save_json(AGENT, &identity)?;
+            identity
+        }
+    };
+    let mut certificates = BTreeMap::new();
+    for certificate in &config.certificates {
+        let name = certificate.name.clone();
+        let own = store.certificate(&name)?;
+        let memory = own.memory()?;
+        let loaded = own.load(&memory)?;
+        let order_pending = own.journal()?.is_some();
+        let seed = identity.seed ^ seed_of(&name);
+        let mut managed = Managed::new(certificate.clone(), own, memory, seed);
+        if let Some(damage) = &loaded.damage {
+            tracing::error!(
+                certificate = name,
+                damage,
+                "the stored generation cannot be used; ordering anew"
+            );
+        }
+        managed.current = loaded.generation.map(Arc::new);
+        managed.damage = loaded.damage;
+        managed.order_pending = order_pending;
+        certificates.insert(name, managed);
+    }
+    Ok(certificates)
+}
+
+/// The same for the same name on every start.
+fn seed_of(name: &str) -> u64 {
+    let digest = sealwire_proto::validate::sha256(name.as_bytes());
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(bytes)
+}

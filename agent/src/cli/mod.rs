@@ -1,0 +1,136 @@
+//! The command line, one file per command. Results go to standard output, everything else to standard
+//! error; the exit code is 0 when all that was asked is done, 2 when the command or the configuration is
+//! wrong, and 1 for the rest.
+
+// This is the one place that talks to a terminal.
+#![allow(clippy::print_stdout)]
+
+mod ca;
+mod client;
+mod config;
+mod inspect;
+mod renew;
+mod run;
+mod status;
+mod text;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH};
+
+/// Keeps TLS certificates alive and proven to be served.
+#[derive(Debug, Parser)]
+#[command(name = "sealwire", version, about, arg_required_else_help = true, infer_subcommands = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file.
+    #[arg(long, global = true, env = "SEALWIRE_CONFIG", default_value = DEFAULT_PATH, value_name = "FILE")]
+    config: PathBuf,
+    /// The admin socket of the running agent, instead of the one in the configuration.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent.
+    Run,
+    /// Order now, and follow each step until the new certificate is proven to be served.
+    Renew(renew::Renew),
+    /// Show every certificate, what is served where, and what happens next.
+    Status(status::Status),
+    /// Show the certificates in a file, at a server, or of a configured name.
+    Inspect(inspect::Inspect),
+    /// Follow every step of every certificate as it happens.
+    Watch,
+    /// The embedded CA.
+    #[command(subcommand)]
+    Ca(ca::Ca),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// How a command failed.
+#[derive(Debug)]
+enum Failure {
+    /// The command or the configuration is wrong: exit code 2.
+    Usage(String),
+    /// Anything else: exit code 1.
+    Failed(String),
+    /// As [`Failure::Failed`], and all has been said already.
+    Silent,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+impl Cli {
+    /// Does what was asked, and turns the outcome into an exit code and at most one line of error.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        let Self { global, command } = self;
+        let outcome = match command {
+            Command::Run => run::run(&global),
+            Command::Config(command) => command.run(&global),
+            Command::Renew(command) => block_on(command.run(&global)),
+            Command::Status(command) => block_on(command.run(&global)),
+            Command::Inspect(command) => block_on(command.run(&global)),
+            Command::Watch => block_on(renew::watch(&global)),
+            Command::Ca(command) => block_on(command.run(&global)),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Failure::Silent) => ExitCode::FAILURE,
+            Err(Failure::Failed(message)) => {
+                eprintln!("sealwire: {message}");
+                ExitCode::FAILURE
+            }
+            Err(Failure::Usage(message)) => {
+                eprintln!("sealwire: {message}");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl Global {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.config)
+    }
+
+    /// The admin socket: as told, as configured, or the usual one if there is no configuration here.
+    fn admin_socket(&self) -> Result<PathBuf, ConfigError> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        if !self.config.exists() && self.config.as_os_str() == DEFAULT_PATH {
+            return Ok(crate::config::AdminConfig::default().socket);
+        }
+        Ok(self.load()?.admin.socket)
+    }
+}
+
+/// Commands other than `run` wait for one thing at a time: one thread is enough.
+fn block_on(future: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start: {error}")))?
+        .block_on(future)
+}

@@ -1,0 +1,242 @@
+//! What the types cannot say: which values make sense together.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls_pki_types::DnsName;
+
+use super::{AcmeConfig, CertificateConfig, Config, InternalConfig};
+
+/// Shortest leaf: below this, clock skew and a slow disk eat the lifetime.
+const MIN_LEAF_LIFETIME: Duration = Duration::from_mins(2);
+/// Longest leaf: what browsers took from any CA before the Web PKI went shorter (398 days).
+const MAX_LEAF_LIFETIME: Duration = Duration::from_hours(24 * 398);
+/// Let's Encrypt's limit on identifiers per certificate.
+const MAX_IDENTIFIERS: usize = 100;
+/// Leaves room for the rest of a path within the usual limits of file systems.
+const MAX_NAME_BYTES: usize = 64;
+
+/// A value that is well formed but makes no sense, with the path of its key.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) path: Vec<String>,
+    pub(super) message: String,
+}
+
+type Checked = Result<(), Fault>;
+
+fn fault<T>(path: &[&str], message: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { path: path.iter().map(|part| (*part).to_owned()).collect(), message: message.into() })
+}
+
+/// Checks the whole and fills in what follows from it (the only issuer).
+pub(super) fn check(config: &mut Config) -> Checked {
+    absolute(&["state_dir"], &config.state_dir)?;
+    absolute(&["delivery", "socket"], &config.delivery.socket)?;
+    absolute(&["admin", "socket"], &config.admin.socket)?;
+    if config.delivery.socket == config.admin.socket {
+        return fault(&["admin", "socket"], "must differ from delivery.socket");
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
+        return fault(&["log", "level"], format!("expected a level such as \"info\" ({error})"));
+    }
+    for (name, internal) in &config.internal {
+        check_internal(name, internal)?;
+    }
+    for (name, acme) in &config.acme {
+        check_acme(name, acme)?;
+        if config.internal.contains_key(name) {
+            return fault(&["acme", name], format!("[internal.{name}] has the same name; choose another"));
+        }
+    }
+    check_certificates(config)
+}
+
+fn absolute(path: &[&str], value: &Path) -> Checked {
+    if value.is_absolute() {
+        return Ok(());
+    }
+    fault(path, format!("\"{}\" is relative, expected an absolute path", value.display()))
+}
+
+/// Names become directories and command line arguments.
+fn plain_name(path: &[&str], name: &str) -> Checked {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    if starts_well && name.len() <= MAX_NAME_BYTES && name.chars().all(plain) {
+        return Ok(());
+    }
+    fault(
+        path,
+        format!(
+            "\"{name}\" is not a usable name: expected at most {MAX_NAME_BYTES} of a-z, 0-9, '.', '_', '-', \
+             starting with a letter or digit"
+        ),
+    )
+}
+
+fn check_internal(name: &str, config: &InternalConfig) -> Checked {
+    plain_name(&["internal", name], name)?;
+    if !(MIN_LEAF_LIFETIME..=MAX_LEAF_LIFETIME).contains(&config.leaf_lifetime) {
+        return fault(
+            &["internal", name, "leaf_lifetime"],
+            format!("{:?} is out of range, expected 2 minutes to 398 days", config.leaf_lifetime),
+        );
+    }
+    for (position, permitted) in config.permitted.iter().enumerate() {
+        let block = permitted.split_once('/').is_some_and(|(address, bits)| {
+            let most = match address.parse::<IpAddr>() {
+                Ok(IpAddr::V4(_)) => 32,
+                Ok(IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+        });
+        if !block && !is_dns_name(permitted) {
+            return fault(
+                &["internal", name, "permitted", &position.to_string()],
+                format!("\"{permitted}\": expected a DNS suffix (svc.example) or a block (10.0.0.0/8)"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
+    plain_name(&["acme", name], name)?;
+    let host = config.directory.parse::<http::Uri>().ok().and_then(|uri| {
+        let host = uri.host()?.trim_matches(['[', ']']).to_owned();
+        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        match uri.scheme_str() {
+            Some("https") => Some(host),
+            Some("http") if loopback => Some(host),
+            _ => None,
+        }
+    });
+    if host.is_none() {
+        return fault(
+            &["acme", name, "directory"],
+            format!("\"{}\": expected the https URL of an ACME directory", config.directory),
+        );
+    }
+    if !config.terms_of_service_agreed {
+        return fault(
+            &["acme", name],
+            "terms_of_service_agreed must be true: read the CA's terms (its directory links them) and set it",
+        );
+    }
+    for (position, contact) in config.contacts.iter().enumerate() {
+        if !contact.contains(':') {
+            return fault(
+                &["acme", name, "contacts", &position.to_string()],
+                format!("\"{contact}\": expected a URL such as \"mailto:{contact}\""),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_certificates(config: &mut Config) -> Checked {
+    if config.certificates.is_empty() {
+        return fault(&[], "no [[certificate]] is configured; see `sealwire config example`");
+    }
+    let issuers: Vec<String> = config.internal.keys().chain(config.acme.keys()).cloned().collect();
+    let mut seen = BTreeSet::new();
+    for (index, certificate) in config.certificates.iter_mut().enumerate() {
+        let index = index.to_string();
+        plain_name(&["certificate", &index, "name"], &certificate.name)?;
+        if !seen.insert(certificate.name.clone()) {
+            return fault(
+                &["certificate", &index, "name"],
+                format!("\"{}\" is configured twice", certificate.name),
+            );
+        }
+        if !(0.01..=0.95).contains(&certificate.renew_at) {
+            return fault(
+                &["certificate", &index, "renew_at"],
+                format!(
+                    "{} is out of range, expected a part of the lifetime from 0.01 to 0.95",
+                    certificate.renew_at
+                ),
+            );
+        }
+        check_identifiers(&index, certificate)?;
+        fill_issuers(&index, certificate, &issuers)?;
+        let over_acme = certificate.issuers.iter().any(|issuer| config.acme.contains_key(issuer));
+        if let Some(wildcard) = certificate.identifiers.iter().find(|name| name.starts_with("*."))
+            && over_acme
+        {
+            return fault(
+                &["certificate", &index, "identifiers"],
+                format!(
+                    "{wildcard}: an ACME CA validates wildcards by dns-01 only, which this version does not do"
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_identifiers(index: &str, certificate: &mut CertificateConfig) -> Checked {
+    let path = ["certificate", index, "identifiers"];
+    if certificate.identifiers.is_empty() {
+        return fault(&path, "is empty, expected at least one DNS name or IP address");
+    }
+    if certificate.identifiers.len() > MAX_IDENTIFIERS {
+        return fault(&path, format!("has {}, at most {MAX_IDENTIFIERS} fit", certificate.identifiers.len()));
+    }
+    let mut seen = BTreeSet::new();
+    for (position, identifier) in certificate.identifiers.iter_mut().enumerate() {
+        let position = position.to_string();
+        let path = ["certificate", index, "identifiers", &position];
+        let Some(plain) = normal_identifier(identifier) else {
+            return fault(
+                &path,
+                format!("\"{identifier}\": expected a DNS name, a wildcard or an IP address"),
+            );
+        };
+        if !seen.insert(plain.clone()) {
+            return fault(&path, format!("\"{plain}\" stands twice"));
+        }
+        *identifier = plain;
+    }
+    Ok(())
+}
+
+/// Lower case and the shortest form of an address, so that comparisons are plain ones.
+fn normal_identifier(text: &str) -> Option<String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_string());
+    }
+    let lower = text.to_ascii_lowercase();
+    let base = lower.strip_prefix("*.").unwrap_or(&lower);
+    is_dns_name(base).then(|| lower.clone())
+}
+
+fn is_dns_name(text: &str) -> bool {
+    !text.ends_with('.') && !text.contains('*') && DnsName::try_from(text).is_ok()
+}
+
+fn fill_issuers(index: &str, certificate: &mut CertificateConfig, issuers: &[String]) -> Checked {
+    let path = ["certificate", index, "issuers"];
+    let known = || issuers.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    match (certificate.issuers.as_slice(), issuers) {
+        ([], []) => fault(&path, "no issuer is configured: add [internal.NAME] or [acme.NAME]"),
+        ([], [only]) => {
+            certificate.issuers = vec![only.clone()];
+            Ok(())
+        }
+        ([], _) => {
+            fault(&path, format!("is missing; several issuers are configured, choose from {}", known()))
+        }
+        (named, _) => match named.iter().position(|name| !issuers.contains(name)) {
+            None => Ok(()),
+            Some(position) => fault(
+                &["certificate", index, "issuers", &position.to_string()],
+                format!("\"{}\" is not configured; known: {}", named[position], known()),
+            ),
+        },
+    }
+}

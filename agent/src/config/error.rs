@@ -1,0 +1,153 @@
+//! One clear line for every way a configuration can be wrong.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use figment::error::{Actual, Kind};
+use toml::de::{DeTable, DeValue};
+
+use super::check::Fault;
+
+/// What is wrong with the configuration, where, and what is expected.
+#[derive(Debug)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1; `None` when the fault is in no line (a missing key, an environment variable).
+    pub line: Option<usize>,
+    /// The key's path, as in `certificate.0.identifiers`; empty when the whole file is meant.
+    pub key: String,
+    /// What was found and what is expected.
+    pub message: String,
+    /// The environment variable that set the value, if one did.
+    pub variable: Option<String>,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.variable, self.line) {
+            (Some(variable), _) => write!(f, "environment variable {variable}: ")?,
+            (None, Some(line)) => write!(f, "{}:{line}: ", self.file.display())?,
+            (None, None) => write!(f, "{}: ", self.file.display())?,
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl ConfigError {
+    pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "; name the file with --config, or start from `sealwire config example`"
+            }
+            _ => "",
+        };
+        Self {
+            file: file.to_owned(),
+            line: None,
+            key: String::new(),
+            message: format!("cannot read the configuration: {error}{hint}"),
+            variable: None,
+        }
+    }
+
+    /// figment knows the key's path but not its line: look it up in the text again.
+    pub(super) fn from_figment(file: &Path, text: &str, error: &figment::Error) -> Self {
+        if let Err(syntax) = DeTable::parse(text) {
+            return Self::from_syntax(file, text, &syntax);
+        }
+        let mut path = error.path.clone();
+        let message = match &error.kind {
+            Kind::UnknownField(field, expected) => {
+                if path.last() != Some(field) {
+                    path.push(field.clone());
+                }
+                format!("unknown key; expected one of {}", quoted(expected))
+            }
+            Kind::MissingField(field) => format!("the key `{field}` is missing"),
+            Kind::DuplicateField(field) => format!("the key `{field}` is given twice"),
+            Kind::InvalidType(found, expected) => format!("found {}, expected {expected}", shown(found)),
+            Kind::InvalidValue(found, expected) => format!("found {}, expected {expected}", shown(found)),
+            Kind::UnknownVariant(found, expected) => {
+                format!("found \"{found}\", expected one of {}", quoted(expected))
+            }
+            Kind::Message(message) => message.clone(),
+            other => other.to_string(),
+        };
+        let variable = error
+            .metadata
+            .as_ref()
+            .filter(|metadata| metadata.name.contains("environment"))
+            .map(|_| format!("SEALWIRE_{}", path.join("__").to_uppercase()));
+        let line = if variable.is_some() { None } else { line_of(text, &path) };
+        Self { file: file.to_owned(), line, key: path.join("."), message, variable }
+    }
+
+    pub(super) fn from_fault(file: &Path, text: &str, fault: Fault) -> Self {
+        let line = line_of(text, &fault.path);
+        Self {
+            file: file.to_owned(),
+            line,
+            key: fault.path.join("."),
+            message: fault.message,
+            variable: None,
+        }
+    }
+
+    fn from_syntax(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map(|span| line_at(text, span.start));
+        Self {
+            file: file.to_owned(),
+            line,
+            key: String::new(),
+            message: format!("not valid TOML: {}", error.message().replace('\n', ", ")),
+            variable: None,
+        }
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn shown(found: &Actual) -> String {
+    match found {
+        Actual::Str(text) => format!("the string \"{text}\""),
+        Actual::Signed(number) => format!("the number {number}"),
+        Actual::Unsigned(number) => format!("the number {number}"),
+        other => other.to_string(),
+    }
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The line of the deepest part of `path` that stands in the text.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let (first, rest) = path.split_first()?;
+    let (key, value) = document.get_ref().get_key_value(first.as_str())?;
+    let mut offset = key.span().start;
+    let mut value = value;
+    for part in rest {
+        let next = match value.get_ref() {
+            DeValue::Table(table) => {
+                table.get_key_value(part.as_str()).map(|(key, value)| (key.span(), value))
+            }
+            DeValue::Array(items) => {
+                part.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item.span(), item))
+            }
+            _ => None,
+        };
+        let Some((span, found)) = next else { break };
+        offset = span.start;
+        value = found;
+    }
+    Some(line_at(text, offset))
+}

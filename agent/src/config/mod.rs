@@ -1,0 +1,295 @@
+//! Configuration: one TOML file, overridden by `SEALWIRE_` environment variables (`__` between levels, as
+//! in `SEALWIRE_DELIVERY__SOCKET`). Unknown keys are refused, and every error names the file, the line, the
+//! key and what is expected.
+
+mod check;
+mod error;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use sealwire_proto::socket::PeerPolicy;
+use serde::{Deserialize, Deserializer};
+
+pub use error::ConfigError;
+
+/// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/sealwire/sealwire.toml";
+
+/// What `sealwire config example` prints. A test loads it, so it stays true.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Keys, generations and what the agent remembers; used by one agent at a time.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// The socket that nodes dial.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
+    /// The socket of the command line.
+    #[serde(default)]
+    pub admin: AdminConfig,
+    /// The listener that answers HTTP-01 challenges.
+    #[serde(default)]
+    pub http01: Http01Config,
+    /// What is logged.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Embedded CAs by name.
+    #[serde(default)]
+    pub internal: BTreeMap<String, InternalConfig>,
+    /// ACME CAs by name.
+    #[serde(default)]
+    pub acme: BTreeMap<String, AcmeConfig>,
+    /// What to keep alive.
+    #[serde(default, rename = "certificate")]
+    pub certificates: Vec<CertificateConfig>,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// Absolute path of the Unix socket that nodes dial.
+    pub socket: PathBuf,
+    /// Users that may connect; unset together with `allow_gids`: the agent's own and root.
+    pub allow_uids: Option<Vec<u32>>,
+    /// Groups that may connect.
+    pub allow_gids: Option<Vec<u32>>,
+    /// Who must see the new leaf before a generation counts as proven.
+    pub proof: ProofBy,
+    /// How long a node may take to validate and swap.
+    #[serde(deserialize_with = "duration")]
+    pub ack_timeout: Duration,
+    /// How long after the ack the proof may take before the agent rolls back.
+    #[serde(deserialize_with = "duration")]
+    pub proof_timeout: Duration,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            socket: "/run/sealwire/delivery.sock".into(),
+            allow_uids: None,
+            allow_gids: None,
+            proof: ProofBy::Agent,
+            ack_timeout: Duration::from_secs(10),
+            proof_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Who does the handshake that counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofBy {
+    /// The node sees the leaf on its own listener, and the agent sees it again with a handshake of its
+    /// own: nobody's word is taken.
+    #[default]
+    Agent,
+    /// The node's handshake is enough: for nodes whose listener the agent cannot reach.
+    Node,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Absolute path of the Unix socket of the command line.
+    pub socket: PathBuf,
+    /// Users that may give orders; unset together with `allow_gids`: the agent's own and root.
+    pub allow_uids: Option<Vec<u32>>,
+    /// Groups that may give orders.
+    pub allow_gids: Option<Vec<u32>>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { socket: "/run/sealwire/admin.sock".into(), allow_uids: None, allow_gids: None }
+    }
+}
+
+/// `[http01]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http01Config {
+    /// CAs ask on port 80 (RFC 8555 section 8.3); another port needs a forward in front.
+    pub listen: SocketAddr,
+}
+
+impl Default for Http01Config {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 80)) }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A `tracing` filter: `info`, `debug`, `sealwire_agent=debug,info`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One readable line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[internal.NAME]`: an embedded CA.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InternalConfig {
+    /// How long a leaf lives: 2 minutes to 398 days.
+    #[serde(deserialize_with = "duration")]
+    pub leaf_lifetime: Duration,
+    /// Organization in the subjects of root and intermediate.
+    pub organization: Option<String>,
+    /// DNS suffixes and address blocks that the CA may issue for (name constraints); empty: any.
+    pub permitted: Vec<String>,
+}
+
+impl Default for InternalConfig {
+    fn default() -> Self {
+        Self { leaf_lifetime: Duration::from_hours(24), organization: None, permitted: Vec::new() }
+    }
+}
+
+/// `[acme.NAME]`: a CA that speaks ACME (RFC 8555).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcmeConfig {
+    /// URL of the directory.
+    pub directory: String,
+    /// Contact URLs of the account (`mailto:ops@example.com`).
+    #[serde(default)]
+    pub contacts: Vec<String>,
+    /// PEM file with the roots of the directory's own TLS; unset: those of the operating system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the roots that the issued chains build to; unset: those of the operating system.
+    #[serde(default)]
+    pub trust_roots: Option<PathBuf>,
+    /// Must be true: the CA's terms of service were read and agreed to.
+    #[serde(default)]
+    pub terms_of_service_agreed: bool,
+    /// How long one order may take.
+    #[serde(default = "default_order_timeout", deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+/// `[[certificate]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateConfig {
+    /// Names the certificate everywhere: `renew NAME`, `live/NAME/`.
+    pub name: String,
+    /// DNS names, wildcards and IP addresses it is for.
+    pub identifiers: Vec<String>,
+    /// Names of issuers, the first choice first; unset: the only one configured.
+    #[serde(default)]
+    pub issuers: Vec<String>,
+    /// Renew when this part of the lifetime is over.
+    #[serde(default = "default_renew_at")]
+    pub renew_at: f64,
+    /// Ids of the nodes it goes to. Unset: every node that must serve one of its identifiers. Empty: no
+    /// node; other servers read it from `live/NAME/`.
+    #[serde(default)]
+    pub nodes: Option<Vec<String>>,
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/sealwire".into()
+}
+
+fn default_order_timeout() -> Duration {
+    Duration::from_mins(5)
+}
+
+/// Two thirds of life, as Let's Encrypt advises and as its ARI windows are centred.
+fn default_renew_at() -> f64 {
+    2.0 / 3.0
+}
+
+/// Reads "90s", "1h 30m", "PT2M"; anything longer than a century is a slip of the pen.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+    let signed = jiff::SignedDuration::deserialize(deserializer)?;
+    Duration::try_from(signed).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(
+        || serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\""),
+    )
+}
+
+impl Config {
+    /// Loads and checks a configuration file under the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with one line that says where and what to do.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        Self::from_text(path, &text)
+    }
+
+    /// As [`Config::load`], from text that was read already; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let figment = Figment::from(Toml::string(text)).merge(environment());
+        let mut config: Self =
+            figment.extract().map_err(|error| ConfigError::from_figment(path, text, &error))?;
+        check::check(&mut config).map_err(|fault| ConfigError::from_fault(path, text, fault))?;
+        Ok(config)
+    }
+
+    /// Who may connect to the delivery socket.
+    #[must_use]
+    pub fn delivery_peers(&self) -> PeerPolicy {
+        peers(self.delivery.allow_uids.as_deref(), self.delivery.allow_gids.as_deref())
+    }
+
+    /// Who may connect to the admin socket.
+    #[must_use]
+    pub fn admin_peers(&self) -> PeerPolicy {
+        peers(self.admin.allow_uids.as_deref(), self.admin.allow_gids.as_deref())
+    }
+}
+
+fn peers(uids: Option<&[u32]>, gids: Option<&[u32]>) -> PeerPolicy {
+    match (uids, gids) {
+        (None, None) => PeerPolicy::own_user_and_root(),
+        (uids, gids) => {
+            PeerPolicy { uids: uids.unwrap_or_default().to_vec(), gids: gids.unwrap_or_default().to_vec() }
+        }
+    }
+}
+
+/// `SEALWIRE_STATE_DIR` and every `SEALWIRE_A__B`. Other `SEALWIRE_` variables are not ours to judge:
+/// Kubernetes sets `SEALWIRE_PORT` and `SEALWIRE_SERVICE_HOST` in each pod beside a Service of that name.
+fn environment() -> Env {
+    Env::prefixed("SEALWIRE_").filter(|key| key == "state_dir" || key.as_str().contains("__")).split("__")
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,108 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const GOOD: &str = r#"
+state_dir = "/s"
+[internal.pki]
+leaf_lifetime = "10m"
+[[certificate]]
+name = "web"
+identifiers = ["A.example", "127.0.0.1"]
+"#;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    Config::from_text(Path::new("t.toml"), text)
+}
+
+/// The error line of `GOOD` with one change.
+fn error_of(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let text = load(&GOOD.replace(from, to)).unwrap_err().to_string();
+    assert!(!text.contains('\n'), "one line: {text}");
+    text
+}
+
+#[test]
+fn example_is_sound_and_defaults_are_filled_in() {
+    load(EXAMPLE).unwrap();
+    let config = load(GOOD).unwrap();
+    assert_eq!(config.certificates[0].issuers, ["pki"]);
+    assert_eq!(config.certificates[0].identifiers, ["a.example", "127.0.0.1"]);
+    assert_eq!(config.internal["pki"].leaf_lifetime, Duration::from_mins(10));
+    assert_eq!(config.delivery_peers(), PeerPolicy::own_user_and_root());
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    assert_eq!(
+        error_of("leaf_lifetime = \"10m\"", "leaf_livetime = \"10m\""),
+        "t.toml:4: internal.pki.leaf_livetime: unknown key; expected one of `leaf_lifetime`, `organization`, \
+         `permitted`"
+    );
+    let text = error_of("identifiers = [\"A.example\", \"127.0.0.1\"]", "identifiers = 7");
+    assert!(
+        text.starts_with("t.toml:7: certificate.0.identifiers: found the number 7, expected a sequence"),
+        "{text}"
+    );
+    let text = error_of("\"10m\"", "\"soon\"");
+    assert!(text.starts_with("t.toml:4: internal.pki.leaf_lifetime: "), "{text}");
+    let text = error_of("\"10m\"", "\"1m\"");
+    assert!(text.contains("t.toml:4: ") && text.contains("2 minutes to 398 days"), "{text}");
+    let text = error_of("identifiers = [\"A.example\", \"127.0.0.1\"]", "");
+    assert!(text.contains("`identifiers` is missing"), "{text}");
+    let text = error_of("[internal.pki]", "[internal.pki");
+    assert!(text.starts_with("t.toml:3: not valid TOML: "), "{text}");
+    let text = error_of("\"127.0.0.1\"", "\"no such name\"");
+    assert!(text.starts_with("t.toml:7: certificate.0.identifiers.1: \"no such name\""), "{text}");
+    let text = error_of("name = \"web\"", "name = \"../web\"");
+    assert!(text.starts_with("t.toml:6: certificate.0.name: "), "{text}");
+    let text = error_of("state_dir = \"/s\"", "state_dir = \"s\"");
+    assert!(text.contains("t.toml:2: state_dir: ") && text.contains("absolute"), "{text}");
+}
+
+#[test]
+fn certificates_need_known_issuers_and_single_names() {
+    let text = error_of("name = \"web\"", "name = \"web\"\nissuers = [\"pkj\"]");
+    assert!(text.ends_with("\"pkj\" is not configured; known: \"pki\""), "{text}");
+    let text = error_of("[internal.pki]", "[internal.other]\n[internal.pki]");
+    assert!(text.contains("choose from \"other\", \"pki\""), "{text}");
+    let twice = format!("{GOOD}\n[[certificate]]\nname = \"web\"\nidentifiers = [\"b.example\"]\n");
+    assert!(load(&twice).unwrap_err().to_string().ends_with("\"web\" is configured twice"));
+    let text = error_of("\"127.0.0.1\"", "\"a.example\"");
+    assert!(text.ends_with("\"a.example\" stands twice"), "{text}");
+    assert!(load("state_dir = \"/s\"").unwrap_err().to_string().contains("no [[certificate]]"));
+}
+
+#[test]
+fn acme_needs_https_agreement_and_no_wildcard() {
+    let acme = |directory: &str, agreed: bool, identifier: &str| {
+        load(&format!(
+            "[acme.ca]\ndirectory = \"{directory}\"\nterms_of_service_agreed = {agreed}\n[[certificate]]\n\
+             name = \"web\"\nidentifiers = [\"{identifier}\"]\n"
+        ))
+        .map_err(|error| error.to_string())
+    };
+    acme("https://ca.example/dir", true, "a.example").unwrap();
+    acme("http://127.0.0.1:4000/dir", true, "a.example").unwrap();
+    assert!(acme("http://ca.example/dir", true, "a.example").unwrap_err().contains("expected the https URL"));
+    assert!(
+        acme("https://ca.example/dir", false, "a.example").unwrap_err().contains("terms_of_service_agreed")
+    );
+    assert!(acme("https://ca.example/dir", true, "*.a.example").unwrap_err().contains("dns-01"));
+}
+
+#[test]
+#[allow(clippy::result_large_err)] // figment's own signature
+fn environment_overrides_and_is_named_in_errors() {
+    figment::Jail::expect_with(|jail| {
+        jail.set_env("SEALWIRE_DELIVERY__SOCKET", "/x/d.sock");
+        // What Kubernetes sets beside a Service named "sealwire".
+        jail.set_env("SEALWIRE_SERVICE_HOST", "10.0.0.1");
+        assert_eq!(load(GOOD).unwrap().delivery.socket, Path::new("/x/d.sock"));
+        jail.set_env("SEALWIRE_DELIVERY__SOCKETT", "/x/d.sock");
+        let text = load(GOOD).unwrap_err().to_string();
+        assert!(text.starts_with("environment variable SEALWIRE_DELIVERY__SOCKETT: "), "{text}");
+        Ok(())
+    });
+}

@@ -1,0 +1,84 @@
+//! Which certificate goes to which node.
+
+use super::NodeInfo;
+
+/// Whether a configured identifier covers a name: the same name, the same wildcard, or a wildcard one label
+/// above it (RFC 6125 section 6.4.3).
+#[must_use]
+pub fn covers(identifier: &str, name: &str) -> bool {
+    if identifier.eq_ignore_ascii_case(name) {
+        return true;
+    }
+    let (Some(parent), Some((label, rest))) = (identifier.strip_prefix("*."), name.split_once('.')) else {
+        return false;
+    };
+    label != "*" && !label.is_empty() && rest.eq_ignore_ascii_case(parent)
+}
+
+/// Whether a certificate goes to a node: by the list if there is one, else by the names it must serve.
+#[must_use]
+pub fn goes_to(nodes: Option<&[String]>, identifiers: &[String], node: &NodeInfo) -> bool {
+    match nodes {
+        Some(nodes) => nodes.contains(&node.id),
+        None => {
+            node.server_names.iter().any(|name| identifiers.iter().any(|identifier| covers(identifier, name)))
+        }
+    }
+}
+
+/// The names under which a certificate is proven on a node: those the node must serve and it covers; with
+/// an explicit list of nodes and no such name, what the certificate is for.
+#[must_use]
+pub fn names_to_prove(identifiers: &[String], node: &NodeInfo) -> Vec<String> {
+    let served: Vec<_> = node
+        .server_names
+        .iter()
+        .filter(|name| identifiers.iter().any(|identifier| covers(identifier, name)))
+        .cloned()
+        .collect();
+    if served.is_empty() { identifiers.to_vec() } else { served }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(names: &[&str]) -> NodeInfo {
+        NodeInfo {
+            id: "n1".into(),
+            version: String::new(),
+            server_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            listeners: vec![],
+        }
+    }
+
+    fn list(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn wildcards_cover_one_label() {
+        assert!(covers("*.a.example", "x.a.example"));
+        assert!(covers("*.a.example", "*.A.example"));
+        assert!(!covers("*.a.example", "a.example"));
+        assert!(!covers("*.a.example", "y.x.a.example"));
+        assert!(covers("A.example", "a.example"));
+        assert!(!covers("a.example", "*.a.example"));
+    }
+
+    #[test]
+    fn a_list_of_nodes_wins_over_names() {
+        let identifiers = list(&["a.example"]);
+        assert!(goes_to(None, &identifiers, &node(&["b.example", "a.example"])));
+        assert!(!goes_to(None, &identifiers, &node(&["b.example"])));
+        assert!(goes_to(Some(&list(&["n1"])), &identifiers, &node(&["b.example"])));
+        assert!(!goes_to(Some(&[]), &identifiers, &node(&["a.example"])));
+    }
+
+    #[test]
+    fn what_is_proven_is_what_the_node_must_serve() {
+        let identifiers = list(&["*.a.example", "b.example"]);
+        assert_eq!(names_to_prove(&identifiers, &node(&["x.a.example", "c.example"])), ["x.a.example"]);
+        assert_eq!(names_to_prove(&identifiers, &node(&["c.example"])), identifiers);
+    }
+}

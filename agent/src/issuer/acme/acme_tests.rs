@@ -1,0 +1,59 @@
+#![allow(clippy::unwrap_used)]
+
+use sealwire_proto::v1::StepKind;
+
+use super::*;
+use crate::store::StoreError;
+
+struct Nobody;
+
+#[async_trait]
+impl Progress for Nobody {
+    fn step(&self, _: StepKind, _: String) {}
+
+    async fn order_placed(&self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn config() -> AcmeConfig {
+    AcmeConfig {
+        directory: "http://127.0.0.1:1/dir".into(),
+        contacts: Vec::new(),
+        ca_file: None,
+        trust_roots: None,
+        terms_of_service_agreed: true,
+        timeout: Duration::from_mins(5),
+    }
+}
+
+fn open(config: AcmeConfig) -> Result<AcmeIssuer, IssueError> {
+    AcmeIssuer::open("x".into(), "/nonexistent/account".into(), config, Http01::new())
+}
+
+#[test]
+fn opening_names_the_key_to_correct() {
+    let error = open(AcmeConfig { terms_of_service_agreed: false, ..config() }).err().unwrap();
+    assert_eq!(error.class, ErrorClass::Ours);
+    assert!(error.message.ends_with("set `terms_of_service_agreed = true` in [acme.x]"), "{error}");
+
+    let error = open(AcmeConfig { ca_file: Some("/nonexistent.pem".into()), ..config() }).err().unwrap();
+    assert!(error.message.contains("/nonexistent.pem"), "{error}");
+    let error = open(AcmeConfig { trust_roots: Some("/nonexistent.pem".into()), ..config() }).err().unwrap();
+    assert!(error.message.contains("/nonexistent.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn wildcards_are_refused_before_anything_is_asked() {
+    let issuer = open(config()).unwrap();
+    assert!(issuer.trust_anchors().is_empty());
+    let request = OrderRequest {
+        certificate: "web".into(),
+        identifiers: vec!["a.example".into(), "*.b.example".into()],
+        csr_der: Vec::new(),
+        resume: None,
+    };
+    let error = issuer.obtain(&request, &Nobody).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Ours);
+    assert!(error.message.contains("*.b.example needs dns-01"), "{error}");
+}

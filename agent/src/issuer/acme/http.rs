@@ -1,0 +1,267 @@
+//! The HTTP under instant-acme: our roots, deadlines and limits, and a note of each response, which
+//! instant-acme keeps to itself (a 429's Retry-After, the status of an HTML error page).
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http_body_util::BodyExt;
+use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
+use jiff::Timestamp;
+use rustls::{ClientConfig, RootCertStore};
+use sealwire_proto::anchors::Anchors;
+use sealwire_proto::socket::chain_of;
+
+use crate::issuer::{ErrorClass, IssueError};
+
+/// One request with its answer. CAs answer within a second or two; Let's Encrypt gives up after 60 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest real body is a chain: 10 certificates of 64 KiB as PEM fit.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// RFC 8555 section 6.1: clients MUST send one.
+const OUR_USER_AGENT: &str = concat!("sealwire/", env!("CARGO_PKG_VERSION"));
+
+/// A Retry-After beyond this is a mistake: no CA's limit lasts longer (Let's Encrypt: 7 days).
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(7 * 24);
+
+tokio::task_local! {
+    /// The last answer within the call under way. A task-local, because one client (inside one `Account`)
+    /// carries many orders at once, and instant-acme polls our future within the caller's task: a slot in
+    /// the client would mix up their answers.
+    static LAST: RefCell<Option<Answer>>;
+}
+
+/// What the CA answered, beside the body.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) url: String,
+    pub(super) status: StatusCode,
+    /// From now on.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) location: Option<String>,
+}
+
+/// Runs one call of instant-acme and tells what the CA answered last during it; `None` if there was no
+/// answer to the last request.
+pub(super) async fn recorded<T>(call: impl Future<Output = T>) -> (T, Option<Answer>) {
+    LAST.scope(RefCell::new(None), async {
+        let output = call.await;
+        (output, LAST.with(RefCell::take))
+    })
+    .await
+}
+
+fn record(answer: Option<Answer>) {
+    // Outside of `recorded` nobody wants to know.
+    let _ = LAST.try_with(|last| last.replace(answer));
+}
+
+/// Why there was no answer to hand on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpFault {
+    #[error("{0} is not https: account and orders would travel in the clear")]
+    Insecure(String),
+    #[error("{0} is not a URL: {1}")]
+    BadUrl(String, String),
+    #[error("the answer from {0} has more than {MAX_BODY_BYTES} bytes")]
+    TooLarge(String),
+    #[error("cannot reach {url}: {detail}")]
+    Unreachable { url: String, detail: String },
+}
+
+/// instant-acme's [`HttpClient`] over reqwest.
+#[derive(Clone)]
+pub(super) struct AcmeHttp {
+    client: reqwest::Client,
+}
+
+impl AcmeHttp {
+    /// A client that trusts `anchors` for the CA's own TLS. No network.
+    ///
+    /// # Errors
+    /// Class `Ours`: the TLS set-up is unusable.
+    pub(super) fn new(anchors: &Anchors) -> Result<Self, IssueError> {
+        let ours = |detail: String| {
+            IssueError::new(ErrorClass::Ours, format!("cannot set up the ACME client: {detail}"))
+        };
+        let roots = RootCertStore { roots: anchors.as_slice().to_vec() };
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let mut tls = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ours(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            // A signed request says for which URL it is (RFC 8555 section 6.4.1): elsewhere it is void.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .build()
+            .map_err(|error| ours(chain_of(&error)))?;
+        Ok(Self { client })
+    }
+
+    async fn exchange(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, HttpFault> {
+        record(None);
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string();
+        check_url(&parts.uri, &url)?;
+        let Ok(body) = body.collect().await;
+        let mut headers = parts.headers;
+        headers.insert(USER_AGENT, HeaderValue::from_static(OUR_USER_AGENT));
+
+        let unreachable =
+            |error: reqwest::Error| HttpFault::Unreachable { url: url.clone(), detail: cause_of(&error) };
+        let mut response = self
+            .client
+            .request(parts.method, &url)
+            .headers(headers)
+            .body(body.to_bytes())
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let mut received = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if received.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(HttpFault::TooLarge(url));
+            }
+            received.extend_from_slice(&chunk);
+        }
+
+        record(Some(Answer::new(url, response.status(), response.headers(), Timestamp::now())));
+        let mut reply = http::Response::new(());
+        *reply.status_mut() = response.status();
+        *reply.headers_mut() = std::mem::take(response.headers_mut());
+        let (parts, ()) = reply.into_parts();
+        Ok(BytesResponse { parts, body: Box::new(received.freeze()) })
+    }
+}
+
+impl HttpClient for AcmeHttp {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
+        let exchange = self.clone().exchange(request);
+        Box::pin(async { exchange.await.map_err(|fault| instant_acme::Error::Other(Box::new(fault))) })
+    }
+}
+
+impl Answer {
+    fn new(url: String, status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        Self {
+            url,
+            status,
+            retry_after: text(RETRY_AFTER).and_then(|value| retry_after(value, now)),
+            location: text(LOCATION).map(str::to_owned),
+        }
+    }
+}
+
+/// Retry-After is a number of seconds or an HTTP-date (RFC 9110 section 10.2.3).
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    let wait = if let Ok(seconds) = value.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+        // A date in the past means now.
+        Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// https only, except to this machine: RFC 8555 section 6.1.
+fn check_url(uri: &Uri, url: &str) -> Result<(), HttpFault> {
+    let Some(host) = uri.host() else {
+        return Err(HttpFault::BadUrl(url.to_owned(), "it has no host".to_owned()));
+    };
+    if uri.scheme_str() == Some("https") || is_loopback(host) {
+        return Ok(());
+    }
+    Err(HttpFault::Insecure(url.to_owned()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']);
+    address == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a directory can only be reached with roots to check it against.
+pub(super) fn needs_roots(directory: &str) -> bool {
+    directory.starts_with("https:")
+}
+
+/// reqwest's own words repeat the URL and say nothing of the cause.
+fn cause_of(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    if error.is_connect() {
+        // The layers between say "client error (Connect): tcp connect error".
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        return cause.to_string();
+    }
+    std::error::Error::source(error).map_or_else(|| error.to_string(), chain_of)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+        let wait = |value| retry_after(value, now);
+        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait(" 0 "), Some(Duration::ZERO));
+        assert_eq!(wait("Mon, 23 Nov 2026 10:01:30 GMT"), Some(Duration::from_secs(90)));
+        assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
+        assert_eq!(wait("18446744073709551615"), Some(MAX_RETRY_AFTER));
+        assert_eq!(wait("Fri, 01 Jan 2100 00:00:00 GMT"), Some(MAX_RETRY_AFTER));
+        for nonsense in ["", "soon", "-5", "1.5", "99999999999999999999999"] {
+            assert_eq!(wait(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn only_https_or_this_machine() {
+        let check = |url: &str| check_url(&url.parse().unwrap(), url);
+        for good in
+            ["https://ca.example/dir", "http://127.0.0.1:14000/dir", "http://[::1]/d", "http://localhost"]
+        {
+            check(good).unwrap();
+        }
+        for bad in ["http://ca.example/dir", "http://10.0.0.1/dir", "http://localhost.evil.example/"] {
+            assert!(matches!(check(bad), Err(HttpFault::Insecure(_))), "{bad}");
+        }
+        assert!(matches!(check("/dir"), Err(HttpFault::BadUrl(..))));
+    }
+
+    #[tokio::test]
+    async fn calls_at_the_same_time_keep_their_answers_apart() {
+        async fn call(url: &str) -> Option<Answer> {
+            recorded(async {
+                record(Some(Answer::new(url.into(), StatusCode::OK, &HeaderMap::new(), Timestamp::now())));
+                tokio::task::yield_now().await;
+            })
+            .await
+            .1
+        }
+        let (one, two) = tokio::join!(call("one"), call("two"));
+        assert_eq!((one.unwrap().url, two.unwrap().url), ("one".to_owned(), "two".to_owned()));
+    }
+}

@@ -1,0 +1,294 @@
+//! One order from start to chain (RFC 8555 section 7.4), taken up from wherever the CA says it stands.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use instant_acme::{
+    Account, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
+    OrderStatus,
+};
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use sealwire_proto::v1::StepKind;
+use tokio::time::Instant;
+
+use super::call::call;
+use super::chain::{check_key, parse_chain};
+use super::http::Answer;
+use super::http01::{Http01, Http01Error, Provisioned};
+use super::problem::{Ca, kind};
+use crate::issuer::{ErrorClass, IssueError, OrderRequest, Progress};
+
+/// CAs on one machine are done in milliseconds, public ones in seconds.
+const FIRST_POLL: Duration = Duration::from_millis(250);
+const LONGEST_POLL: Duration = Duration::from_secs(5);
+/// The CA's own word (RFC 8555 section 7.5.1), within reason.
+const ASKED_POLL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Polls in a row that may fail before the attempt is given up. The order stays in the journal.
+const FAILED_POLLS: usize = 3;
+
+/// An order under way.
+pub(super) struct OrderRun<'a> {
+    pub(super) ca: &'a Ca,
+    pub(super) account: &'a Account,
+    pub(super) challenges: &'a Http01,
+    pub(super) request: &'a OrderRequest,
+    pub(super) progress: &'a dyn Progress,
+    /// After this nothing new is begun.
+    pub(super) deadline: Instant,
+    /// The same as a duration, for messages.
+    pub(super) timeout: Duration,
+}
+
+/// What one authorization needs.
+enum Need {
+    /// It is valid already.
+    Nothing,
+    /// Our answer to its challenge.
+    Challenge { index: usize, identifier: String, token: String, key_authorization: String, told: bool },
+}
+
+impl OrderRun<'_> {
+    /// Obtains the chain.
+    ///
+    /// # Errors
+    /// [`IssueError`], by what is to be done next.
+    pub(super) async fn run(&self) -> Result<Vec<CertificateDer<'static>>, IssueError> {
+        let mut order = match &self.request.resume {
+            Some(url) => self.resume(url).await?,
+            None => self.place().await?,
+        };
+        if order.state().status == OrderStatus::Pending {
+            let answered = self.answer_challenges(&mut order).await?;
+            self.poll(&mut order, &[OrderStatus::Pending], None, "validated the names").await?;
+            drop(answered);
+        }
+        if order.state().status == OrderStatus::Ready {
+            self.progress.step(StepKind::Authorized, self.request.identifiers.join(", "));
+            let asked = self.finalize(&mut order).await?;
+            let waiting = [OrderStatus::Ready, OrderStatus::Processing];
+            self.poll(&mut order, &waiting, asked, "issued the certificate").await?;
+        } else if order.state().status == OrderStatus::Processing {
+            self.poll(&mut order, &[OrderStatus::Processing], None, "issued the certificate").await?;
+        }
+        if order.state().status != OrderStatus::Valid {
+            return Err(self.refusal(&mut order).await);
+        }
+        self.download(&mut order).await
+    }
+
+    async fn place(&self) -> Result<Order, IssueError> {
+        let identifiers: Vec<Identifier> = self
+            .request
+            .identifiers
+            .iter()
+            .map(|name| match name.parse::<IpAddr>() {
+                Ok(address) => Identifier::Ip(address),
+                Err(_) => Identifier::Dns(name.clone()),
+            })
+            .collect();
+        let order = call!(self.ca, "place the order", self.account.new_order(&NewOrder::new(&identifiers)))?;
+        self.progress.order_placed(order.url()).await?;
+        self.progress.step(StepKind::Ordered, order.url().to_owned());
+        Ok(order)
+    }
+
+    /// An order of an earlier attempt.
+    async fn resume(&self, url: &str) -> Result<Order, IssueError> {
+        match call!(raw, self.account.order(url.to_owned())) {
+            Ok((mut order, _)) => {
+                if order.state().status == OrderStatus::Invalid {
+                    return Err(self.lost("it has failed or expired"));
+                }
+                self.progress.step(StepKind::Ordered, format!("resumed {url}"));
+                Ok(order)
+            }
+            Err((error, answer)) if is_gone(&error, answer.as_ref()) => {
+                let error = self.ca.error("read the order", &error, answer.as_ref());
+                Err(self.lost(&error.message))
+            }
+            Err((error, answer)) => Err(self.ca.error("read the order", &error, answer.as_ref())),
+        }
+    }
+
+    fn lost(&self, why: &str) -> IssueError {
+        let url = self.request.resume.as_deref().unwrap_or_default();
+        IssueError::new(
+            ErrorClass::OrderLost,
+            format!("issuer {}: the order {url} cannot be resumed: {why}", self.ca.issuer),
+        )
+    }
+
+    /// `OrderLost` for a resumed order, else an error of `class`.
+    fn unusable(&self, class: ErrorClass, why: &str) -> IssueError {
+        if self.request.resume.is_some() {
+            return self.lost(why);
+        }
+        IssueError::new(class, format!("issuer {}: {why}", self.ca.issuer))
+    }
+
+    /// Serves the answers of all pending authorizations, then tells the CA to ask for them.
+    async fn answer_challenges(&self, order: &mut Order) -> Result<Vec<Provisioned>, IssueError> {
+        let mut provisioned = Vec::new();
+        let mut to_tell = Vec::new();
+        for index in 0..order.state().authorizations.len() {
+            let Need::Challenge { index, identifier, token, key_authorization, told } =
+                self.authorization(order, index).await?
+            else {
+                continue;
+            };
+            let guard = self.challenges.provision(&token, &key_authorization).map_err(|error| {
+                let class = match error {
+                    Http01Error::Full => ErrorClass::Transient,
+                    Http01Error::BadToken => ErrorClass::Ca,
+                };
+                IssueError::new(class, format!("issuer {}: {identifier}: {error}", self.ca.issuer))
+            })?;
+            provisioned.push(guard);
+            self.progress.step(StepKind::ChallengeReady, format!("http-01 for {identifier}"));
+            if !told {
+                to_tell.push((index, identifier));
+            }
+        }
+        for (index, identifier) in to_tell {
+            self.tell_ready(order, index, &identifier).await?;
+        }
+        Ok(provisioned)
+    }
+
+    /// Looks at one authorization. instant-acme fetches it at the first look and keeps it until the next
+    /// refresh of the order; a list that failed must be started anew, for it has passed the one that failed.
+    async fn authorization(&self, order: &mut Order, index: usize) -> Result<Need, IssueError> {
+        self.check_deadline("validated the names")?;
+        let looked = call!(self.ca, "read the authorizations", async {
+            let mut list = order.authorizations();
+            for _ in 0..index {
+                list.next().await.transpose()?;
+            }
+            let Some(mut handle) = list.next().await.transpose()? else {
+                return Ok(Err((String::new(), "is missing".to_owned())));
+            };
+            let (status, identifier) = (handle.status, handle.identifier().to_string());
+            match status {
+                AuthorizationStatus::Valid => return Ok(Ok(Need::Nothing)),
+                AuthorizationStatus::Pending => {}
+                status => return Ok(Err((identifier, format!("is {status:?}").to_lowercase()))),
+            }
+            let Some(challenge) = handle.challenge(ChallengeType::Http01) else {
+                return Ok(Err((identifier, "is not offered for http-01".to_owned())));
+            };
+            Ok::<_, Error>(Ok(Need::Challenge {
+                index,
+                identifier,
+                token: challenge.token.clone(),
+                key_authorization: challenge.key_authorization().as_str().to_owned(),
+                told: challenge.status != ChallengeStatus::Pending,
+            }))
+        })?;
+        looked.map_err(|(identifier, state)| {
+            self.unusable(ErrorClass::Identifier, &format!("the authorization of {identifier} {state}"))
+        })
+    }
+
+    async fn tell_ready(&self, order: &mut Order, index: usize, identifier: &str) -> Result<(), IssueError> {
+        self.check_deadline("validated the names")?;
+        let told = call!(raw, async {
+            let mut list = order.authorizations();
+            for _ in 0..index {
+                list.next().await.transpose()?;
+            }
+            let Some(mut handle) = list.next().await.transpose()? else { return Ok(()) };
+            match handle.challenge(ChallengeType::Http01) {
+                Some(mut challenge) => challenge.set_ready().await,
+                None => Ok(()),
+            }
+        });
+        match told {
+            Ok(_) => Ok(()),
+            // Another order of ours that shares the authorization was faster: polling will tell.
+            Err((Error::Api(problem), _)) if kind(&problem) == "malformed" => {
+                tracing::debug!(identifier, detail = problem.detail, "the challenge is under way already");
+                Ok(())
+            }
+            Err((error, answer)) => {
+                Err(self.ca.error(&format!("have {identifier} validated"), &error, answer.as_ref()))
+            }
+        }
+    }
+
+    /// Sends the CSR. Gives the CA's wish on when to look again.
+    async fn finalize(&self, order: &mut Order) -> Result<Option<Duration>, IssueError> {
+        self.check_deadline("issued the certificate")?;
+        match call!(raw, order.finalize_csr(&self.request.csr_der)) {
+            Ok(((), answer)) => Ok(answer.and_then(|answer| answer.retry_after)),
+            Err((error, answer)) => Err(self.ca.error("finalize the order", &error, answer.as_ref())),
+        }
+    }
+
+    /// Refreshes the order until it has none of the states in `waiting`.
+    async fn poll(
+        &self,
+        order: &mut Order,
+        waiting: &[OrderStatus],
+        mut asked: Option<Duration>,
+        doing: &str,
+    ) -> Result<(), IssueError> {
+        let mut delay = FIRST_POLL;
+        let mut failed = 0;
+        while waiting.contains(&order.state().status) {
+            self.check_deadline(doing)?;
+            let wait = asked.map_or(delay, |asked| asked.clamp(ASKED_POLL.0, ASKED_POLL.1));
+            // The last look is at the deadline.
+            tokio::time::sleep_until(self.deadline.min(Instant::now() + wait)).await;
+            delay = (delay * 2).min(LONGEST_POLL);
+            match call!(raw, async { order.refresh().await.map(|_| ()) }) {
+                Ok(((), answer)) => {
+                    failed = 0;
+                    asked = answer.and_then(|answer| answer.retry_after);
+                }
+                Err((error, answer)) => {
+                    let error = self.ca.error("read the order", &error, answer.as_ref());
+                    failed += 1;
+                    if error.class != ErrorClass::Transient || failed == FAILED_POLLS {
+                        return Err(error);
+                    }
+                    tracing::debug!(issuer = self.ca.issuer, %error, "polling goes on");
+                    asked = error.retry_after;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_deadline(&self, doing: &str) -> Result<(), IssueError> {
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        Err(IssueError::new(
+            ErrorClass::Transient,
+            format!(
+                "issuer {}: the CA has not {doing} within {} s; the order is kept and taken up again",
+                self.ca.issuer,
+                self.timeout.as_secs()
+            ),
+        ))
+    }
+
+    async fn download(&self, order: &mut Order) -> Result<Vec<CertificateDer<'static>>, IssueError> {
+        let pem = call!(self.ca, "download the certificate", order.certificate())?.unwrap_or_default();
+        let chain = parse_chain(&pem).map_err(|why| self.unusable(ErrorClass::Ca, &why))?;
+        let leaf =
+            check_key(&chain[0], &self.request.csr_der).map_err(|why| self.unusable(ErrorClass::Ca, &why))?;
+        let until = Timestamp::from_second(leaf.not_after).unwrap_or(Timestamp::MAX);
+        self.progress.step(StepKind::Issued, format!("serial {}, valid until {until}", leaf.serial));
+        Ok(chain)
+    }
+}
+
+/// Whether the CA no longer has the order: unknown, or of another account.
+fn is_gone(error: &Error, answer: Option<&Answer>) -> bool {
+    answer.is_some_and(|answer| answer.status == StatusCode::NOT_FOUND)
+        || matches!(error, Error::Api(problem) if matches!(kind(problem), "malformed" | "unauthorized"))
+}

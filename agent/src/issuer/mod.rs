@@ -1,0 +1,110 @@
+//! Issuers: where certificates come from. One trait, an embedded CA and ACME behind it.
+
+pub mod acme;
+pub mod internal;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustls_pki_types::CertificateDer;
+use sealwire_proto::v1::StepKind;
+
+use crate::store::StoreError;
+
+/// What is asked of an issuer: one certificate for one key.
+#[derive(Clone, Debug)]
+pub struct OrderRequest {
+    /// Name of the configured certificate, for logs.
+    pub certificate: String,
+    /// DNS names, wildcards and IP addresses, as configured.
+    pub identifiers: Vec<String>,
+    /// PKCS#10 request (DER), signed by a key that is already on disk.
+    pub csr_der: Vec<u8>,
+    /// An order placed before a restart, to be taken up again instead of placing a second one.
+    pub resume: Option<String>,
+}
+
+/// Told by an issuer while it works.
+#[async_trait]
+pub trait Progress: Send + Sync {
+    /// A step is done.
+    fn step(&self, kind: StepKind, detail: String);
+
+    /// The CA has accepted the order and this URL names it. Durable when it returns: from here on a
+    /// crash resumes the order.
+    ///
+    /// # Errors
+    /// The journal could not be written.
+    async fn order_placed(&self, url: &str) -> Result<(), StoreError>;
+}
+
+/// Whose fault a failure is decides when it is worth trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    /// The network, a 5xx, a timeout: likely to pass by itself.
+    Transient,
+    /// Our machine or configuration.
+    Ours,
+    /// The CA could not validate, or will not issue for, one of the names.
+    Identifier,
+    /// The account is unknown, deactivated or not allowed to order.
+    Account,
+    /// The CA limits or refuses everyone for now.
+    Ca,
+    /// A node would not serve what was issued, or no handshake could prove that it does.
+    Refused,
+    /// The order named by [`OrderRequest::resume`] is gone or can no longer succeed: place a new one.
+    OrderLost,
+}
+
+/// Why no certificate was obtained.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct IssueError {
+    /// Decides the schedule of the next attempt.
+    pub class: ErrorClass,
+    /// What happened and, where we know it, what to do.
+    pub message: String,
+    /// The CA's own word on when to come back.
+    pub retry_after: Option<Duration>,
+}
+
+impl IssueError {
+    /// An error of a class.
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), retry_after: None }
+    }
+}
+
+impl From<StoreError> for IssueError {
+    fn from(error: StoreError) -> Self {
+        Self::new(ErrorClass::Ours, error.to_string())
+    }
+}
+
+/// A source of certificates.
+#[async_trait]
+pub trait Issuer: Send + Sync {
+    /// The name it has in the configuration.
+    fn name(&self) -> &str;
+
+    /// Obtains a chain (leaf first, without the root) for the request.
+    ///
+    /// # Errors
+    /// [`IssueError`]; `OrderLost` only when the request asked to resume.
+    async fn obtain(
+        &self,
+        request: &OrderRequest,
+        progress: &dyn Progress,
+    ) -> Result<Vec<CertificateDer<'static>>, IssueError>;
+
+    /// The roots that its chains build to, where it is not a public CA; empty means the roots of the
+    /// operating system.
+    fn trust_anchors(&self) -> Vec<CertificateDer<'static>>;
+
+    /// The root in PEM, for an embedded CA.
+    fn root_pem(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,149 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+
+use rcgen::{BasicConstraints, CertifiedIssuer, IsCa};
+use rustls_pki_types::CertificateDer;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::store::Store;
+
+/// An issuer that does what its script says.
+struct Scripted {
+    ca: CertifiedIssuer<'static, KeyPair>,
+    script: Mutex<Vec<Play>>,
+    asked: Mutex<Vec<OrderRequest>>,
+}
+
+enum Play {
+    Issue,
+    IssueFor(&'static str),
+    PlaceThenFail(ErrorClass),
+    Fail(ErrorClass),
+}
+
+#[async_trait]
+impl Issuer for Scripted {
+    fn name(&self) -> &str {
+        "scripted"
+    }
+
+    async fn obtain(
+        &self,
+        request: &OrderRequest,
+        progress: &dyn Progress,
+    ) -> Result<Vec<CertificateDer<'static>>, IssueError> {
+        self.asked.lock().unwrap().push(request.clone());
+        let play = self.script.lock().unwrap().remove(0);
+        let name = match play {
+            Play::Fail(class) => return Err(IssueError::new(class, "as scripted")),
+            Play::PlaceThenFail(class) => {
+                progress.order_placed("https://ca.example/order/1").await?;
+                return Err(IssueError::new(class, "as scripted"));
+            }
+            Play::Issue => request.identifiers[0].clone(),
+            Play::IssueFor(name) => name.to_owned(),
+        };
+        let csr =
+            rcgen::CertificateSigningRequestParams::from_der(&request.csr_der.as_slice().into()).unwrap();
+        let mut params = CertificateParams::new([name]).unwrap();
+        let now = time::OffsetDateTime::now_utc();
+        (params.not_before, params.not_after) = (now - time::Duration::MINUTE, now + time::Duration::HOUR);
+        Ok(vec![params.signed_by(&csr.public_key, &self.ca).unwrap().der().clone()])
+    }
+
+    fn trust_anchors(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.ca.der().clone()]
+    }
+}
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    attempt: Attempt,
+    issuer: Arc<Scripted>,
+}
+
+fn fixture(script: Vec<Play>) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("state")).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let issuer = Arc::new(Scripted { ca, script: Mutex::new(script), asked: Mutex::default() });
+    let attempt = Attempt {
+        certificate: "web".into(),
+        identifiers: vec!["a.example".into()],
+        anchors: Arc::new(Anchors::from_der(issuer.trust_anchors()).unwrap()),
+        issuer: Arc::clone(&issuer) as Arc<dyn Issuer>,
+        store: store.certificate("web").unwrap(),
+        steps: Arc::default(),
+        clock: Arc::new(SystemClock),
+    };
+    Fixture { _dir: dir, attempt, issuer }
+}
+
+#[tokio::test]
+async fn a_generation_is_stored_current_and_the_journal_gone() {
+    let fixture = fixture(vec![Play::Issue, Play::Issue]);
+    let first = fixture.attempt.run().await.unwrap();
+    let second = fixture.attempt.run().await.unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    assert_ne!(first.key, second.key, "a new key for each generation");
+    let loaded = fixture.attempt.store.load(&Default::default()).unwrap();
+    assert_eq!(loaded.generation.unwrap().leaf, second.leaf);
+    assert!(fixture.attempt.store.journal().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_order_cut_short_is_resumed_with_its_key() {
+    let fixture = fixture(vec![Play::PlaceThenFail(ErrorClass::Transient), Play::Issue]);
+    fixture.attempt.run().await.unwrap_err();
+    let journal = fixture.attempt.store.journal().unwrap().unwrap();
+    let generation = fixture.attempt.run().await.unwrap();
+    let asked = fixture.issuer.asked.lock().unwrap();
+    assert_eq!(asked[1].resume.as_deref(), Some("https://ca.example/order/1"));
+    let key = KeyPair::from_pem(&journal.key_pem).unwrap();
+    assert_eq!(generation.key.as_slice(), key.serialize_der());
+}
+
+#[tokio::test]
+async fn a_lost_order_is_replaced_at_once_by_one_with_a_new_key() {
+    let fixture = fixture(vec![
+        Play::PlaceThenFail(ErrorClass::Transient),
+        Play::Fail(ErrorClass::OrderLost),
+        Play::Issue,
+    ]);
+    fixture.attempt.run().await.unwrap_err();
+    assert_eq!(fixture.attempt.run().await.unwrap().number, 1);
+    let asked = fixture.issuer.asked.lock().unwrap();
+    assert_eq!(asked.len(), 3);
+    assert_eq!(asked[2].resume, None);
+    assert_ne!(asked[2].csr_der, asked[1].csr_der);
+}
+
+#[tokio::test]
+async fn what_does_not_pass_the_gate_is_not_stored() {
+    let fixture = fixture(vec![Play::IssueFor("b.example")]);
+    let error = fixture.attempt.run().await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Ca);
+    assert!(error.message.contains("NAME_MISMATCH"), "{error}");
+    assert!(fixture.attempt.store.load(&Default::default()).unwrap().generation.is_none());
+    assert!(fixture.attempt.store.journal().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_journal_for_other_identifiers_is_not_resumed() {
+    let mut fixture = fixture(vec![Play::PlaceThenFail(ErrorClass::Transient), Play::Issue]);
+    fixture.attempt.run().await.unwrap_err();
+    fixture.attempt.identifiers = vec!["c.example".into()];
+    fixture.attempt.run().await.unwrap();
+    assert_eq!(fixture.issuer.asked.lock().unwrap()[1].resume, None);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_succeed_is_forgotten() {
+    let fixture = fixture(vec![Play::PlaceThenFail(ErrorClass::Identifier)]);
+    fixture.attempt.run().await.unwrap_err();
+    assert!(fixture.attempt.store.journal().unwrap().is_none());
+}

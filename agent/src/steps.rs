@@ -1,0 +1,126 @@
+//! The live record of each certificate on its way from order to proof: what `renew` and `watch` stream,
+//! what the log tells, and where the durations come from.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use sealwire_proto::v1::{Step, StepKind};
+use tokio::sync::broadcast;
+
+/// Steps kept for a slow listener before it misses some.
+const BUFFERED: usize = 4096;
+
+/// Records steps and tells whoever listens.
+#[derive(Debug)]
+pub struct Steps {
+    sender: broadcast::Sender<Step>,
+    runs: Mutex<HashMap<String, Run>>,
+}
+
+/// The run a certificate is in: when it began and when its last step was.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    started: Instant,
+    last: Instant,
+}
+
+/// A step before it has its times.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Name of the certificate.
+    pub certificate: String,
+    /// Its generation, 0 before it has one.
+    pub generation: u64,
+    /// What was done.
+    pub kind: StepKind,
+    /// The node concerned; empty for none.
+    pub node_id: String,
+    /// For people.
+    pub detail: String,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { sender: broadcast::channel(BUFFERED).0, runs: Mutex::default() }
+    }
+}
+
+impl Steps {
+    /// Everything from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Step> {
+        self.sender.subscribe()
+    }
+
+    /// Records a step that has just happened.
+    pub fn record(&self, event: Event) {
+        let now = Instant::now();
+        let (took, elapsed) = {
+            // Instants stay right even if a thread panicked while it held the lock.
+            let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let run = runs.entry(event.certificate.clone()).or_insert(Run { started: now, last: now });
+            if event.kind == StepKind::Started {
+                *run = Run { started: now, last: now };
+            }
+            let took = now - run.last;
+            run.last = now;
+            (took, now - run.started)
+        };
+        let step = Step {
+            certificate: event.certificate,
+            generation: event.generation,
+            kind: event.kind.into(),
+            node_id: event.node_id,
+            detail: event.detail,
+            at_ms: Timestamp::now().as_millisecond(),
+            took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        };
+        log(&step, event.kind);
+        // Nobody listening is the usual case.
+        let _ = self.sender.send(step);
+    }
+}
+
+fn log(step: &Step, kind: StepKind) {
+    let Step { certificate, generation, node_id, detail, .. } = step;
+    let elapsed_ms = step.elapsed_micros / 1000;
+    let kind_name = kind.as_str_name();
+    match kind {
+        StepKind::Failed | StepKind::Nacked | StepKind::Quarantined | StepKind::RolledBack => {
+            tracing::warn!(certificate, generation, node_id, detail, elapsed_ms, "{kind_name}");
+        }
+        _ => tracing::info!(certificate, generation, node_id, detail, elapsed_ms, "{kind_name}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(kind: StepKind) -> Event {
+        Event {
+            certificate: "web".into(),
+            generation: 1,
+            kind,
+            node_id: String::new(),
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn steps_are_timed_from_the_start_of_their_run() {
+        let steps = Steps::default();
+        let mut listener = steps.listen();
+        for kind in [StepKind::Started, StepKind::Issued, StepKind::Started] {
+            steps.record(event(kind));
+        }
+        let first = listener.try_recv().unwrap();
+        assert_eq!((first.took_micros, first.elapsed_micros), (0, 0));
+        let second = listener.try_recv().unwrap();
+        assert_eq!(second.took_micros, second.elapsed_micros);
+        assert_eq!(listener.try_recv().unwrap().elapsed_micros, 0);
+    }
+}

@@ -1,0 +1,162 @@
+//! One immutable generation: key, chain and where they came from.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use sealwire_proto::validate::LeafFacts;
+use serde::{Deserialize, Serialize};
+use x509_parser::pem::Pem;
+use zeroize::Zeroizing;
+
+use super::{StoreError, check_private, durable};
+
+const KEY: &str = "privkey.pem";
+const CHAIN: &str = "fullchain.pem";
+const METADATA: &str = "metadata.json";
+
+/// Where a generation came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Name of the issuer.
+    pub issuer: String,
+    /// What it was ordered for, as configured then.
+    pub identifiers: Vec<String>,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
+/// A generation to be stored.
+#[derive(Debug)]
+pub struct New<'a> {
+    /// DER, leaf first.
+    pub chain: &'a [CertificateDer<'static>],
+    /// PKCS#8 in PEM.
+    pub key_pem: &'a str,
+    /// Where it came from.
+    pub metadata: Metadata,
+}
+
+impl New<'_> {
+    /// Writes the files into `dir`, each fsynced.
+    pub(super) fn write(&self, dir: &Path, certificate: &str, number: u64) -> Result<(), StoreError> {
+        tracing::debug!(certificate, generation = number, "storing");
+        durable::write(&dir.join(KEY), self.key_pem.as_bytes(), 0o600)?;
+        durable::write(&dir.join(CHAIN), pem_of(self.chain).as_bytes(), 0o644)?;
+        super::save_json(&dir.join(METADATA), &self.metadata)
+    }
+}
+
+/// A generation as it is stored, whole and checked.
+pub struct Generation {
+    /// Name of the certificate.
+    pub certificate: String,
+    /// Its number.
+    pub number: u64,
+    /// DER, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8 DER, wiped on drop.
+    pub key: Zeroizing<Vec<u8>>,
+    /// Where it came from.
+    pub metadata: Metadata,
+    /// What the leaf says.
+    pub leaf: LeafFacts,
+}
+
+// By hand, so that the key cannot reach a log.
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("certificate", &self.certificate)
+            .field("number", &self.number)
+            .field("serial", &self.leaf.serial)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Generation {
+    /// Start of validity.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        Timestamp::from_second(self.leaf.not_before).unwrap_or(Timestamp::MIN)
+    }
+
+    /// End of validity.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        Timestamp::from_second(self.leaf.not_after).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether it is within its validity at `now`.
+    #[must_use]
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        (self.not_before()..=self.not_after()).contains(&now)
+    }
+
+    pub(super) fn read(dir: &Path, certificate: &str, number: u64) -> Result<Self, StoreError> {
+        let key_path = dir.join(KEY);
+        let key_pem = Zeroizing::new(required(&key_path)?);
+        check_private(&key_path)?;
+        let key = key_from_pem(&key_pem).map_err(|detail| StoreError::damaged(&key_path, detail))?;
+
+        let chain_path = dir.join(CHAIN);
+        let chain = chain_from_pem(&required(&chain_path)?)
+            .map_err(|detail| StoreError::damaged(&chain_path, detail))?;
+        let leaf = LeafFacts::parse(&chain[0])
+            .map_err(|rejection| StoreError::damaged(&chain_path, rejection.detail))?;
+        sealwire_proto::validate::matching_key(&chain, &PrivatePkcs8KeyDer::from(key.as_slice()))
+            .map_err(|rejection| StoreError::damaged(&key_path, rejection.detail))?;
+
+        let metadata_path = dir.join(METADATA);
+        let metadata = serde_json::from_slice(&required(&metadata_path)?)
+            .map_err(|error| StoreError::damaged(&metadata_path, error.to_string()))?;
+        Ok(Self { certificate: certificate.to_owned(), number, chain, key, metadata, leaf })
+    }
+}
+
+fn required(path: &Path) -> Result<Vec<u8>, StoreError> {
+    durable::read(path)?.ok_or_else(|| StoreError::damaged(path, "the file is missing"))
+}
+
+/// The first PKCS#8 key of a PEM text.
+pub(crate) fn key_from_pem(pem: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem)
+        .map_err(|error| format!("expected a PEM block PRIVATE KEY: {error}"))?;
+    Ok(Zeroizing::new(key.secret_pkcs8_der().to_vec()))
+}
+
+/// The certificates of a PEM text; at least one.
+pub(crate) fn chain_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut chain = Vec::new();
+    // x509-parser's reader tells an unfinished last block, which others pass over in silence.
+    for block in Pem::iter_from_buffer(pem) {
+        let block = block.map_err(|error| format!("not whole PEM: {error}"))?;
+        if block.label == "CERTIFICATE" {
+            chain.push(CertificateDer::from(block.contents));
+        }
+    }
+    if chain.is_empty() { Err("no PEM block CERTIFICATE in it".to_owned()) } else { Ok(chain) }
+}
+
+/// PEM text of certificates, 64 characters a line (RFC 7468).
+#[must_use]
+pub fn pem_of(chain: &[CertificateDer<'_>]) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for certificate in chain {
+        let body = base64_of(certificate);
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in body.as_bytes().chunks(64) {
+            // Writing to a String cannot fail, and base64 is ASCII.
+            let _ = writeln!(text, "{}", String::from_utf8_lossy(line));
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+fn base64_of(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}

@@ -1,0 +1,67 @@
+//! The order under way: its key is on disk before the CA hears of it, its URL as soon as the CA has told
+//! it, so that a crash at any instant resumes this order and never places a second one.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{StoreError, check_private, durable};
+
+const KEY: &str = "order.pem";
+const ORDER: &str = "order.json";
+
+/// One attempt to obtain.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Journal {
+    /// The key the certificate will be for (PKCS#8 PEM); in a file of its own.
+    #[serde(skip)]
+    pub key_pem: Zeroizing<String>,
+    /// Name of the issuer.
+    pub issuer: String,
+    /// What is ordered.
+    pub identifiers: Vec<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The order, once the CA has accepted it.
+    pub order_url: Option<String>,
+}
+
+// By hand, so that the key cannot reach a log.
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal")
+            .field("issuer", &self.issuer)
+            .field("identifiers", &self.identifiers)
+            .field("order_url", &self.order_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    pub(super) fn load(dir: &Path) -> Result<Option<Self>, StoreError> {
+        let Some(mut journal) = super::load_json::<Self>(&dir.join(ORDER))? else { return Ok(None) };
+        let key_path = dir.join(KEY);
+        let Some(key) = durable::read(&key_path)? else {
+            // Without its key the order is worthless.
+            tracing::error!(path = %key_path.display(), "the key of the order under way is gone; a new order is placed");
+            return Ok(None);
+        };
+        check_private(&key_path)?;
+        journal.key_pem = Zeroizing::new(String::from_utf8_lossy(&key).into_owned());
+        Ok(Some(journal))
+    }
+
+    /// The key first: a journal never names a key that is not on disk.
+    pub(super) fn save(&self, dir: &Path) -> Result<(), StoreError> {
+        durable::write(&dir.join(KEY), self.key_pem.as_bytes(), 0o600)?;
+        super::save_json(&dir.join(ORDER), self)
+    }
+
+    /// The journal first, for the same reason.
+    pub(super) fn clear(dir: &Path) -> Result<(), StoreError> {
+        durable::remove(&dir.join(ORDER))?;
+        durable::remove(&dir.join(KEY))
+    }
+}

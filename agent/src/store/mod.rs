@@ -1,0 +1,306 @@
+//! What survives a restart: generations, order journals, and what the agent remembers about each
+//! certificate. Laid out as
+//!
+//! ```text
+//! STATE_DIR/                              0700, one agent at a time (lock)
+//!   certificates/NAME/generations/000007/ privkey.pem 0600, fullchain.pem, metadata.json; never edited
+//!   certificates/NAME/current             -> generations/000007, changed by one rename
+//!   certificates/NAME/order.json, .pem    the order under way and its key
+//!   certificates/NAME/memory.json         failures, quarantine, counters
+//!   live/NAME                             -> ../certificates/NAME/current, for other servers
+//!   deliveries.json                       what each node acknowledged and was proven to serve
+//!   accounts/ISSUER, ca/ISSUER            kept by the issuers
+//! ```
+
+pub mod durable;
+mod generation;
+mod journal;
+mod memory;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sealwire_proto::socket::OwnedLock;
+
+pub use durable::StoreError;
+pub(crate) use generation::chain_from_pem;
+pub use generation::{Generation, Metadata, New, pem_of};
+pub use journal::Journal;
+pub use memory::{Failure, Memory, Quarantine};
+
+/// How many generations are kept besides the current one: what a rollback may need, and a trail for people.
+const KEPT_GENERATIONS: usize = 3;
+
+/// The state directory, owned by this process.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    _lock: OwnedLock,
+}
+
+impl Store {
+    /// Opens (and on first use makes) the state directory, and makes sure that no other agent has it and
+    /// that nobody else can read it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; each message names the file and what to do.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        durable::create_dir(dir)?;
+        let mode = std::fs::metadata(dir).map_err(StoreError::system("look at", dir))?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            let fix = format!("chmod 0700 {}", dir.display());
+            return Err(StoreError::TooOpen { path: dir.to_owned(), mode, fix });
+        }
+        let lock_path = dir.join("lock");
+        let lock = OwnedLock::acquire(&lock_path)
+            .map_err(StoreError::system("lock", &lock_path))?
+            .map_err(|pid| StoreError::InUse { dir: dir.to_owned(), pid })?;
+        durable::create_dir(&dir.join("certificates"))?;
+        durable::create_dir(&dir.join("live"))?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// The state directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The part of one certificate; made if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn certificate(&self, name: &str) -> Result<CertificateStore, StoreError> {
+        let dir = self.dir.join("certificates").join(name);
+        durable::create_dir(&dir.join("generations"))?;
+        Ok(CertificateStore { name: name.to_owned(), dir, live: self.dir.join("live").join(name) })
+    }
+
+    /// Reads a JSON document; `None` if there is none. A damaged one is moved aside, told, and taken as
+    /// absent: no memory is worth a service that does not start.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn load_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        load_json(&self.dir.join(name))
+    }
+
+    /// Writes a JSON document, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn save_json<T: serde::Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        save_json(&self.dir.join(name), value)
+    }
+}
+
+/// What is stored about one certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateStore {
+    name: String,
+    dir: PathBuf,
+    live: PathBuf,
+}
+
+/// What was found at the start.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The generation to serve: the current one or, if that is damaged, the newest whole one.
+    pub generation: Option<Generation>,
+    /// What was wrong with the current one.
+    pub damage: Option<String>,
+}
+
+impl CertificateStore {
+    /// Loads what is current. Damage is told, not fatal, and nothing is removed.
+    ///
+    /// # Errors
+    /// [`StoreError::System`] when a directory cannot be read, [`StoreError::TooOpen`] when others may read
+    /// a key.
+    pub fn load(&self, memory: &Memory) -> Result<Loaded, StoreError> {
+        let Some(number) = self.current_number()? else {
+            return Ok(Loaded::default());
+        };
+        match self.generation(number) {
+            Ok(generation) => Ok(Loaded { generation: Some(generation), damage: None }),
+            Err(error @ StoreError::TooOpen { .. }) => Err(error),
+            Err(error) => {
+                let whole = self.newest_whole(memory, |other| other.number != number)?;
+                Ok(Loaded { generation: whole, damage: Some(error.to_string()) })
+            }
+        }
+    }
+
+    /// The newest whole generation that was not refused and that `wanted` takes.
+    ///
+    /// # Errors
+    /// [`StoreError::System`] when the directory cannot be listed.
+    pub fn newest_whole(
+        &self,
+        memory: &Memory,
+        wanted: impl Fn(&Generation) -> bool,
+    ) -> Result<Option<Generation>, StoreError> {
+        let numbers = self.numbers()?.into_iter().rev().filter(|number| !memory.is_quarantined(*number));
+        Ok(numbers.filter_map(|number| self.generation(number).ok()).find(wanted))
+    }
+
+    /// Stores a generation under the next number; it is not current yet.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing that was there is touched.
+    pub fn put(&self, generation: New<'_>) -> Result<Generation, StoreError> {
+        let number = self.numbers()?.last().copied().unwrap_or(0) + 1;
+        let place = self.generation_dir(number);
+        let new = self.dir.join("generations").join(".new");
+        match std::fs::remove_dir_all(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::system("remove the left-over", &new)(error));
+            }
+            _ => {}
+        }
+        durable::create_dir(&new)?;
+        generation.write(&new, &self.name, number)?;
+        std::fs::rename(&new, &place).map_err(StoreError::system("rename into place", &place))?;
+        durable::sync_dir(&self.dir.join("generations"))?;
+        self.generation(number)
+    }
+
+    /// Makes a stored generation current by one rename, and prunes old ones.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the generation that was current is current still.
+    pub fn make_current(&self, number: u64) -> Result<(), StoreError> {
+        let target = Path::new("generations").join(format!("{number:06}"));
+        durable::point(&self.dir.join("current"), &target)?;
+        if std::fs::symlink_metadata(&self.live).is_err() {
+            let target = Path::new("../certificates").join(&self.name).join("current");
+            durable::point(&self.live, &target)?;
+        }
+        self.prune(number)
+    }
+
+    /// Reads one generation and checks that it is whole: key and leaf belong together.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] and the like.
+    pub fn generation(&self, number: u64) -> Result<Generation, StoreError> {
+        Generation::read(&self.generation_dir(number), &self.name, number)
+    }
+
+    /// The order under way, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
+        Journal::load(&self.dir)
+    }
+
+    /// Writes the order journal; the key first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn save_journal(&self, journal: &Journal) -> Result<(), StoreError> {
+        journal.save(&self.dir)
+    }
+
+    /// Forgets the order under way.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn clear_journal(&self) -> Result<(), StoreError> {
+        Journal::clear(&self.dir)
+    }
+
+    /// What the agent remembers about this certificate.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn memory(&self) -> Result<Memory, StoreError> {
+        Ok(load_json(&self.dir.join("memory.json"))?.unwrap_or_default())
+    }
+
+    /// Writes the memory.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn save_memory(&self, memory: &Memory) -> Result<(), StoreError> {
+        save_json(&self.dir.join("memory.json"), memory)
+    }
+
+    fn generation_dir(&self, number: u64) -> PathBuf {
+        self.dir.join("generations").join(format!("{number:06}"))
+    }
+
+    /// The number that `current` points to.
+    fn current_number(&self) -> Result<Option<u64>, StoreError> {
+        let link = self.dir.join("current");
+        match std::fs::read_link(&link) {
+            Ok(target) => {
+                let number = target.file_name().and_then(|name| name.to_str()?.parse().ok());
+                number.map(Some).ok_or_else(|| {
+                    StoreError::damaged(&link, format!("points to {}; remove it", target.display()))
+                })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::system("read", &link)(error)),
+        }
+    }
+
+    /// Numbers of all stored generations, ascending.
+    fn numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let dir = self.dir.join("generations");
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(StoreError::system("list", &dir))? {
+            let entry = entry.map_err(StoreError::system("list", &dir))?;
+            numbers.extend(entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Removes all but the newest [`KEPT_GENERATIONS`] and those from `current` on.
+    fn prune(&self, current: u64) -> Result<(), StoreError> {
+        let older: Vec<_> = self.numbers()?.into_iter().filter(|number| *number < current).collect();
+        for number in older.iter().take(older.len().saturating_sub(KEPT_GENERATIONS)) {
+            let dir = self.generation_dir(*number);
+            std::fs::remove_dir_all(&dir).map_err(StoreError::system("remove", &dir))?;
+        }
+        Ok(())
+    }
+}
+
+fn load_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = durable::read(path)? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            let aside = path.with_extension("damaged");
+            tracing::error!(path = %path.display(), %error, aside = %aside.display(),
+                "not readable JSON; moved aside and started afresh");
+            std::fs::rename(path, &aside).map_err(StoreError::system("move aside", path))?;
+            Ok(None)
+        }
+    }
+}
+
+fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| StoreError::damaged(path, format!("cannot be written as JSON: {error}")))?;
+    bytes.push(b'\n');
+    durable::write(path, &bytes, 0o600)
+}
+
+/// Refuses a file with key material that others may read.
+pub(crate) fn check_private(path: &Path) -> Result<(), StoreError> {
+    let mode = std::fs::metadata(path).map_err(StoreError::system("look at", path))?.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let fix = format!("chmod 0600 {}", path.display());
+    Err(StoreError::TooOpen { path: path.to_owned(), mode, fix })
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

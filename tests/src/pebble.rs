@@ -1,0 +1,100 @@
+//! Pebble, Let's Encrypt's test CA, with its DNS server, as processes of a world.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::process::Process;
+use crate::world::World;
+use crate::{eventually, tools};
+
+/// A running Pebble.
+#[derive(Debug)]
+pub struct Pebble {
+    /// TOML of an issuer named "pebble".
+    pub issuer: String,
+    /// Pebble's own log tells what it was asked.
+    pub server: Process,
+    _dns: Process,
+}
+
+impl Pebble {
+    /// Starts Pebble and its DNS server, which answers every name with the world's address. `None` if they
+    /// are not installed (never in CI).
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start(world: &World, environment: &[(&str, &str)]) -> Option<Self> {
+        let (pebble, dns) = (tools::find("bin/pebble")?, tools::find("bin/pebble-challtestsrv")?);
+        let address = world.address;
+        let (certificate, key) = listener_certificate(world);
+        let config = world.write(
+            "pebble.json",
+            &format!(
+                r#"{{"pebble": {{
+                    "listenAddress": "{address}:14000", "managementListenAddress": "{address}:15000",
+                    "certificate": "{certificate}", "privateKey": "{key}",
+                    "httpPort": 5002, "tlsPort": 5001, "ocspResponderURL": "",
+                    "externalAccountBindingRequired": false, "domainBlocklist": ["blocked.test"],
+                    "retryAfter": {{"authz": 1, "order": 1}}, "keyAlgorithm": "ecdsa",
+                    "profiles": {{"default": {{"description": "90 days", "validityPeriod": 7776000}}}}
+                }}}}"#
+            ),
+        );
+        let dns = Process::start(
+            "challtestsrv",
+            Command::new(dns)
+                .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""])
+                .args(["-dns01", &format!("{address}:8053"), "-management", &format!("{address}:8055")])
+                .args(["-defaultIPv4", &address.to_string()]),
+        );
+        let server = Process::start(
+            "pebble",
+            Command::new(pebble)
+                .args(["-strict", "-config"])
+                .arg(config)
+                .args(["-dnsserver", &format!("{address}:8053")])
+                .env("PEBBLE_VA_NOSLEEP", "1")
+                .envs(environment.iter().copied()),
+        );
+        let root = eventually("Pebble's root", Duration::from_secs(30), || async {
+            let url = format!("https://{address}:15000/roots/0");
+            let ran = crate::process::run(
+                Command::new("curl").args(["-s", "--cacert"]).arg(world.path("pebble-ca.pem")).arg(url),
+            );
+            ran.out.contains("BEGIN CERTIFICATE").then_some(ran.out)
+        })
+        .await;
+        let roots = world.write("pebble-root.pem", &root);
+        let issuer = format!(
+            "[acme.pebble]\ndirectory = \"https://{address}:14000/dir\"\nterms_of_service_agreed = true\n\
+             contacts = [\"mailto:ops@example.com\"]\nca_file = \"{}\"\ntrust_roots = \"{}\"\n",
+            world.path("pebble-ca.pem").display(),
+            roots.display()
+        );
+        Some(Self { issuer, server, _dns: dns })
+    }
+
+    /// How many orders it was asked for and accepted.
+    #[must_use]
+    pub fn orders(&self) -> usize {
+        self.server.count("Added order")
+    }
+}
+
+/// Pebble ships no certificate for its own listener.
+fn listener_certificate(world: &World) -> (String, String) {
+    let made = (|| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let leaf = CertificateParams::new([world.address.to_string()])?.signed_by(&key, &ca)?;
+        Ok::<_, rcgen::Error>((ca.pem(), leaf.pem(), key.serialize_pem()))
+    })();
+    let (ca, leaf, key) = made.unwrap_or_else(|error| panic!("Pebble's listener: {error}"));
+    world.write("pebble-ca.pem", &ca);
+    let certificate = world.write("pebble.pem", &leaf).display().to_string();
+    (certificate, world.write("pebble.key", &key).display().to_string())
+}
