@@ -115,7 +115,7 @@ impl Attempt {
             stored_at: now,
         };
         let new = crate::store::New { chain: &chain, key_pem: &journal.key_pem, metadata };
-        let generation = self.store.put(new)?;
+        let generation = self.store.put(&new)?;
         self.store.make_current(generation.number)?;
         self.store.clear_journal()?;
         self.step(StepKind::Stored, generation.number, &format!("serial {}", generation.leaf.serial));

@@ -31,17 +31,17 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) async fn run(self, global: &Global) -> Outcome {
         let chain = if Path::new(&self.what).is_file() {
-            from_file(Path::new(&self.what))?
+            in_file(Path::new(&self.what))?
         } else if self.what.contains(':') {
-            self.from_server().await?
+            self.at_server().await?
         } else {
-            from_agent(global, &self.what).await?
+            at_agent(global, &self.what).await?
         };
         print!("{}", describe(&chain, Timestamp::now())?);
         Ok(())
     }
 
-    async fn from_server(&self) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    async fn at_server(&self) -> Result<Vec<CertificateDer<'static>>, Failure> {
         let usage = |error: probe::ProbeError| Failure::Usage(error.to_string());
         let (host, port) = probe::host_and_port(&self.what).map_err(usage)?;
         let name = self.server_name.as_deref().unwrap_or(&host);
@@ -53,7 +53,7 @@ impl Inspect {
     }
 }
 
-fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+fn in_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let failed = |detail: String| Failure::Failed(format!("{}: {detail}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     // DER begins with a SEQUENCE of long form; PEM is text.
@@ -63,7 +63,7 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     crate::store::chain_from_pem(&bytes).map_err(failed)
 }
 
-async fn from_agent(global: &Global, name: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+async fn at_agent(global: &Global, name: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let request = ChainRequest { certificate: name.to_owned() };
     let reply = connect(global).await?.chain(question(request)).await.map_err(|status| failure(&status))?;
     let reply = reply.into_inner();

@@ -149,7 +149,7 @@ impl CertificateStore {
     ///
     /// # Errors
     /// [`StoreError`]; nothing that was there is touched.
-    pub fn put(&self, generation: New<'_>) -> Result<Generation, StoreError> {
+    pub fn put(&self, generation: &New<'_>) -> Result<Generation, StoreError> {
         let number = self.numbers()?.last().copied().unwrap_or(0) + 1;
         let place = self.generation_dir(number);
         let new = self.dir.join("generations").join(".new");

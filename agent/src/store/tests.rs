@@ -28,7 +28,7 @@ fn put(store: &CertificateStore) -> Generation {
         identifiers: vec!["a.example".into()],
         stored_at: Timestamp::UNIX_EPOCH,
     };
-    store.put(New { chain: &[leaf.der().clone()], key_pem: &key.serialize_pem(), metadata }).unwrap()
+    store.put(&New { chain: &[leaf.der().clone()], key_pem: &key.serialize_pem(), metadata }).unwrap()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn generations_are_numbered_kept_and_pruned() {
 
     let live = fixture.store.dir().join("live/web");
     let pem = std::fs::read(live.join("fullchain.pem")).unwrap();
-    assert_eq!(generation::chain_from_pem(&pem).unwrap(), loaded.chain);
+    assert_eq!(chain_from_pem(&pem).unwrap(), loaded.chain);
     let key = std::fs::metadata(live.join("privkey.pem")).unwrap();
     assert_eq!(key.mode() & 0o777, 0o600);
 
@@ -157,8 +157,8 @@ fn journal_and_memory_come_back() {
 fn pem_survives_the_round_trip() {
     let fixture = fixture();
     let generation = put(&fixture.store.certificate("web").unwrap());
-    let pem = generation::pem_of(&generation.chain);
+    let pem = pem_of(&generation.chain);
     assert!(pem.lines().all(|line| line.len() <= 64));
-    assert_eq!(generation::chain_from_pem(pem.as_bytes()).unwrap(), generation.chain);
-    assert!(generation::chain_from_pem(b"nothing").is_err());
+    assert_eq!(chain_from_pem(pem.as_bytes()).unwrap(), generation.chain);
+    assert!(chain_from_pem(b"nothing").is_err());
 }

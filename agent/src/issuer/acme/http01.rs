@@ -107,6 +107,11 @@ impl Http01 {
         self.lock().get(token).map(|answer| answer.key_authorization.clone())
     }
 
+    #[cfg(test)]
+    pub(super) fn answers(&self, token: &str) -> bool {
+        self.answer(token).is_some()
+    }
+
     /// Every change is a single call on the map, so a panic elsewhere cannot have left it half done.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)

@@ -17,7 +17,7 @@ use super::call::call;
 use super::chain::{check_key, parse_chain};
 use super::http::Answer;
 use super::http01::{Http01, Http01Error, Provisioned};
-use super::problem::{Ca, kind};
+use super::problem::{Ca, describe, kind};
 use crate::issuer::{ErrorClass, IssueError, OrderRequest, Progress};
 
 /// CAs on one machine are done in milliseconds, public ones in seconds.
@@ -106,8 +106,11 @@ impl OrderRun<'_> {
                 Ok(order)
             }
             Err((error, answer)) if is_gone(&error, answer.as_ref()) => {
-                let error = self.ca.error("read the order", &error, answer.as_ref());
-                Err(self.lost(&error.message))
+                let why = match &error {
+                    Error::Api(problem) => describe(problem),
+                    _ => "the CA does not know it".to_owned(),
+                };
+                Err(self.lost(&why))
             }
             Err((error, answer)) => Err(self.ca.error("read the order", &error, answer.as_ref())),
         }
@@ -289,6 +292,13 @@ impl OrderRun<'_> {
 
 /// Whether the CA no longer has the order: unknown, or of another account.
 fn is_gone(error: &Error, answer: Option<&Answer>) -> bool {
-    answer.is_some_and(|answer| answer.status == StatusCode::NOT_FOUND)
-        || matches!(error, Error::Api(problem) if matches!(kind(problem), "malformed" | "unauthorized"))
+    match error {
+        Error::Api(problem) if kind(problem) == "accountDoesNotExist" => false,
+        Error::Api(problem) if matches!(kind(problem), "malformed" | "unauthorized") => true,
+        _ => answer.is_some_and(|answer| answer.status == StatusCode::NOT_FOUND),
+    }
 }
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;
