@@ -1,8 +1,9 @@
 # Thin on purpose: each target calls one script or cargo.
-.PHONY: help demo test lint bench deny
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench deny clean-tools
 
 help: ## Show this
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: ## Agent and node, 200 WebSocket sessions, a renewal every few seconds (ARGS=--keep leaves it running)
 	cargo build --workspace --bins
@@ -14,11 +15,14 @@ test: ## Install the real components, then check and test everything
 
 lint: ## Format check and clippy
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 bench: ## From push to proof, in a release build
 	cargo build --release --workspace --bins
 	target/release/sealwire-bench
 
-deny: ## Licences, banned crates and sources (installs cargo-deny on first use)
+deny: ## Licences, banned crates and sources of dependencies
 	tests/tools/deny
+
+clean-tools: ## Remove what tests/tools/install installed
+	rm -rf target/tools

@@ -268,6 +268,9 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     }
 }
 
+/// What a request says when its connection was closed: by a peer that stopped, or that does not let us in.
+pub const CLOSED: &str = "the other side closed the connection";
+
 /// Why a socket could not be dialled.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot reach {path}: {detail}")]
@@ -299,7 +302,7 @@ pub async fn dial(path: &Path) -> Result<Channel, DialError> {
     let connector = tower::service_fn(move |_| {
         // tonic would dial again by itself behind our back; the caller decides when to.
         let stream = first.take();
-        async move { stream.map(TokioIo::new).ok_or_else(|| io::Error::other("the connection was closed")) }
+        async move { stream.map(TokioIo::new).ok_or_else(|| io::Error::other(CLOSED)) }
     });
     Endpoint::from_static("http://sealwire.invalid")
         .connect_timeout(DIAL_TIMEOUT)
@@ -308,7 +311,7 @@ pub async fn dial(path: &Path) -> Result<Channel, DialError> {
         .keep_alive_while_idle(true)
         .connect_with_connector(connector)
         .await
-        .map_err(|error| failed(chain_of(&error)))
+        .map_err(|error| failed(format!("{CLOSED} ({})", chain_of(&error))))
 }
 
 /// An error with all its causes on one line.

@@ -228,9 +228,14 @@ pub fn matching_key(
     Ok(certified_key)
 }
 
-/// Whether the leaf may be used for `name` (a DNS name, a wildcard, or an IP address).
+/// The names among `wanted` (DNS names, wildcards, IP addresses) that a leaf may be used for.
 #[must_use]
-pub fn covers(end_entity: &EndEntityCert<'_>, leaf: &LeafFacts, name: &str) -> bool {
+pub fn covered(leaf_der: &CertificateDer<'_>, leaf: &LeafFacts, wanted: &[String]) -> Vec<String> {
+    let Ok(end_entity) = EndEntityCert::try_from(leaf_der) else { return Vec::new() };
+    wanted.iter().filter(|name| covers(&end_entity, leaf, name)).cloned().collect()
+}
+
+fn covers(end_entity: &EndEntityCert<'_>, leaf: &LeafFacts, name: &str) -> bool {
     if name.starts_with("*.") {
         // A wildcard is a pattern, not a name that a client could ask for: compare it as text.
         return leaf.names.iter().any(|have| have.eq_ignore_ascii_case(name));

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::process::Process;
 use crate::world::World;
@@ -46,7 +46,7 @@ impl Pebble {
             "challtestsrv",
             Command::new(dns)
                 .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""])
-                .args(["-dns01", &format!("{address}:8053"), "-management", &format!("{address}:8055")])
+                .args(["-dnsserver", &format!("{address}:8053"), "-management", &format!("{address}:8055")])
                 .args(["-defaultIPv4", &address.to_string()]),
         );
         let server = Process::start(
@@ -87,6 +87,8 @@ impl Pebble {
 fn listener_certificate(world: &World) -> (String, String) {
     let made = (|| {
         let mut params = CertificateParams::default();
+        // Or the leaf, whose subject would be the same, would pass for self-signed.
+        params.distinguished_name.push(DnType::CommonName, "Pebble listener CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;

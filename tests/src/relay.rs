@@ -142,7 +142,7 @@ fn reissue(bundle: &mut Bundle, change: impl FnOnce(&mut CertificateParams)) {
     let issuer = CertifiedIssuer::self_signed(params, key()).unwrap_or_else(|error| panic!("relay: {error}"));
 
     let mut params = CertificateParams::default();
-    params.subject_alt_names = names("localhost");
+    params.subject_alt_names = names("node.test");
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     (params.not_before, params.not_after) = (now - Duration::HOUR, now + Duration::HOUR);
     change(&mut params);

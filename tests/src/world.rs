@@ -34,7 +34,7 @@ pub struct World {
 pub struct AgentSettings {
     /// TOML of the issuers.
     pub issuers: String,
-    /// Identifiers of the certificate "web"; empty: `localhost` and the world's address.
+    /// Identifiers of the certificate "web"; empty: `node.test` and the world's address.
     pub identifiers: Vec<String>,
     /// Lines for the `[[certificate]]`.
     pub certificate: String,
@@ -108,7 +108,7 @@ impl World {
     pub fn configure_agent(&self, settings: &AgentSettings) {
         let mut identifiers = settings.identifiers.clone();
         if identifiers.is_empty() {
-            identifiers = vec!["localhost".to_owned(), self.address.to_string()];
+            identifiers = vec!["node.test".to_owned(), self.address.to_string()];
         }
         let dir = self.dir.path().display();
         let text = format!(
@@ -125,7 +125,7 @@ impl World {
     /// Writes the configuration of node `id`, whose ports are moved by `offset`.
     pub fn configure_node(&self, id: &str, offset: u16, socket: &Path, extra: &str) {
         let address = self.address;
-        let mut text = format!("node_id = \"{id}\"\nserver_names = [\"localhost\", \"{address}\"]\n");
+        let mut text = format!("node_id = \"{id}\"\nserver_names = [\"node.test\", \"{address}\"]\n");
         let _ = write!(
             text,
             "[delivery]\nsocket = \"{}\"\n[listen]\naddress = \"{address}:{}\"\n[admin]\naddress = \"{address}:{}\"\n{extra}\n",

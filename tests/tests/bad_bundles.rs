@@ -22,7 +22,7 @@ async fn each_fault_is_nacked_with_its_reason_and_the_last_good_one_is_served() 
     let node = world.start_node("node-1");
     world.proven().await;
 
-    let handshakes = Handshakes::start(world.node_address(), "localhost");
+    let handshakes = Handshakes::start(world.node_address(), "node.test");
     let mut admin = world.admin().await;
     let faults = [
         (Spoil::ForeignKey, "KEY_MISMATCH"),
@@ -58,7 +58,7 @@ async fn each_fault_is_nacked_with_its_reason_and_the_last_good_one_is_served() 
 
         // What clients see has not changed.
         let address = world.node_address().to_string();
-        let seen = sealwire_proto::probe::handshake(&address, "localhost", PATIENCE).await.unwrap();
+        let seen = sealwire_proto::probe::handshake(&address, "node.test", PATIENCE).await.unwrap();
         assert_eq!(seen.leaf_sha256.as_slice(), serving.leaf_sha256, "{reason}");
     }
     assert_eq!(handshakes.failures(), Vec::<String>::new());
@@ -87,7 +87,7 @@ async fn an_ack_without_proof_is_rolled_back() {
     let address = world.node_address().to_string();
     eventually("the last good leaf is served again", PATIENCE, || async {
         let seen =
-            sealwire_proto::probe::handshake(&address, "localhost", Duration::from_secs(5)).await.ok()?;
+            sealwire_proto::probe::handshake(&address, "node.test", Duration::from_secs(5)).await.ok()?;
         (seen.leaf_sha256.as_slice() == good.leaf_sha256).then_some(())
     })
     .await;
@@ -108,5 +108,5 @@ async fn a_certificate_for_a_name_the_node_does_not_serve_is_refused() {
     assert_eq!(refused.deliveries[0].nack_reason, "NAME_MISMATCH");
     let _said = node.line("NAME_MISMATCH", PATIENCE);
     let ran = tokio::task::block_in_place(|| world.run(["status"]));
-    assert!(ran.out.contains("no certificate is configured for localhost"), "{}", ran.out);
+    assert!(ran.out.contains("no certificate is configured for node.test"), "{}", ran.out);
 }

@@ -41,7 +41,7 @@ fn configurations_that_are_wrong() {
     world.write("agent.toml", "state_dir = 7\n");
     one_line(&world.run(["status"]), 2, &["agent.toml:1: state_dir", "expected"]);
 
-    world.write("node-1.toml", "server_names = [\"localhost\"]\n[listen]\nadress = \"1.2.3.4:1\"\n");
+    world.write("node-1.toml", "server_names = [\"node.test\"]\n[listen]\nadress = \"1.2.3.4:1\"\n");
     one_line(&node_run(&world), 2, &["node-1.toml:3:", "adress", "unknown key"]);
     world.write("node-1.toml", "server_names = [\n");
     one_line(&node_run(&world), 2, &["node-1.toml:", "TOML"]);

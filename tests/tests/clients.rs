@@ -41,11 +41,11 @@ async fn sessions_survive_renewals(name: &str, mut client: Command) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn javascript() {
-    let (Some(node), Some(_)) = (tools::find("node"), tools::find("node/node_modules/centrifuge")) else {
+    let (Some(node), Some(_)) = (tools::find("node"), tools::find("js/node_modules/centrifuge")) else {
         return;
     };
     let mut client = Command::new(node);
-    client.arg(tools::dir().join("node/session.mjs"));
+    client.arg(tools::dir().join("js/session.mjs"));
     sessions_survive_renewals("centrifuge-js", client).await;
 }
 

@@ -29,7 +29,7 @@ fn current(certificate: &CertificateStatus) -> (String, [u8; 32]) {
 fn openssl_serial(world: &World) -> String {
     let address = world.node_address();
     let script = format!(
-        "openssl s_client -connect {address} -servername localhost -CAfile {} -verify_return_error </dev/null \
+        "openssl s_client -connect {address} -servername node.test -CAfile {} -verify_return_error </dev/null \
          2>/dev/null | openssl x509 -noout -serial",
         world.path("pebble-root.pem").display()
     );
@@ -54,7 +54,7 @@ async fn obtained_served_and_renewed_under_200_sessions() {
     let anchors = Anchors::from_pem_file(&world.path("pebble-root.pem")).unwrap();
     let tls = session::tls(&anchors).unwrap();
     let load = Load::start(world.node_address(), &tls, 200, Duration::from_millis(50)).await.unwrap();
-    let handshakes = Handshakes::start(world.node_address(), "localhost");
+    let handshakes = Handshakes::start(world.node_address(), "node.test");
     let mut leaf = first_leaf;
     for _ in 0..3 {
         let ran = tokio::task::block_in_place(|| world.run(["renew"]));

@@ -29,7 +29,7 @@ async fn serves(world: &World, certificate: &CertificateStatus) {
     let address = world.node_address().to_string();
     eventually("the node serves it", PATIENCE, || async {
         let seen =
-            sealwire_proto::probe::handshake(&address, "localhost", Duration::from_secs(5)).await.ok()?;
+            sealwire_proto::probe::handshake(&address, "node.test", Duration::from_secs(5)).await.ok()?;
         (seen.leaf_sha256.as_slice() == want).then_some(())
     })
     .await;
@@ -40,7 +40,7 @@ async fn an_agent_that_dies_is_missed_by_nobody() {
     let world = World::new();
     let (mut agent, node) = world.start().await;
     let before = world.web().await.unwrap();
-    let handshakes = Handshakes::start(world.node_address(), "localhost");
+    let handshakes = Handshakes::start(world.node_address(), "node.test");
 
     agent.kill();
     serves(&world, &before).await;

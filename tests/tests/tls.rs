@@ -13,7 +13,7 @@ use sealwire_tests::world::{PATIENCE, World};
 fn s_client(world: &World, arguments: &[&str]) -> Option<Ran> {
     let openssl = tools::find("openssl")?;
     let mut command = Command::new(openssl);
-    command.args(["s_client", "-connect", &world.node_address().to_string(), "-servername", "localhost"]);
+    command.args(["s_client", "-connect", &world.node_address().to_string(), "-servername", "node.test"]);
     Some(run(command.arg("-CAfile").arg(world.path("root.pem")).arg("-verify_return_error").args(arguments)))
 }
 
@@ -96,7 +96,7 @@ async fn plain_http_on_the_tls_port_is_told_so() {
     let (_agent, node) = world.start().await;
     let mut tcp = TcpStream::connect(world.node_address()).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    tcp.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: node.test\r\n\r\n").unwrap();
     let mut answer = String::new();
     tcp.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("wss://"), "{answer}");

@@ -1,1 +1,21 @@
-//! placeholder
+//! The Sealwire node: a secure WebSocket service whose certificates arrive over a Unix socket, are checked,
+//! swapped in live, and proven to be served by a handshake of its own.
+//!
+//! `listener -> tls -> upgrade -> session -> hub`, and beside it [`certs`], which feeds the resolver that the
+//! handshakes read. `docs/architecture.md` names the rooms.
+
+mod admin;
+mod certs;
+pub mod cli;
+pub mod config;
+mod counters;
+mod hub;
+mod listener;
+mod protocol;
+mod readiness;
+mod service;
+mod session;
+mod tls;
+mod upgrade;
+
+pub use service::{RunError, run};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealwire_proto::socket::dial;
+use sealwire_proto::socket::{CLOSED, dial};
 use sealwire_proto::v1::admin_service_client::AdminServiceClient;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -16,7 +16,9 @@ pub(super) type Client = AdminServiceClient<Channel>;
 
 pub(super) async fn connect(global: &Global) -> Result<Client, Failure> {
     let socket = global.admin_socket()?;
-    let channel = dial(&socket).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let channel = dial(&socket).await.map_err(|error| {
+        if error.detail.starts_with(CLOSED) { turned_away() } else { Failure::Failed(error.to_string()) }
+    })?;
     Ok(AdminServiceClient::new(channel).max_decoding_message_size(64 * 1024 * 1024))
 }
 
@@ -31,11 +33,20 @@ pub(super) fn question<T>(message: T) -> Request<T> {
 pub(super) fn failure(status: &Status) -> Failure {
     match status.code() {
         Code::InvalidArgument | Code::NotFound => Failure::Usage(status.message().to_owned()),
-        // tonic's words for a connection that was closed on us: most likely by the allow list.
-        Code::Unknown | Code::Unavailable if status.message().contains("transport error") => Failure::Failed(
-            "the agent closed the connection; is this user in its admin.allow_uids or admin.allow_gids?"
-                .to_owned(),
-        ),
+        Code::Unknown | Code::Unavailable if was_closed(status) => turned_away(),
         _ => Failure::Failed(status.message().to_owned()),
     }
+}
+
+fn was_closed(status: &Status) -> bool {
+    let text = status.message();
+    text.contains(CLOSED) || text.contains("transport error")
+}
+
+/// A connection that is closed at once was most likely refused by the allow list.
+fn turned_away() -> Failure {
+    Failure::Failed(
+        "the agent closed the connection; is this user in its admin.allow_uids or admin.allow_gids?"
+            .to_owned(),
+    )
 }

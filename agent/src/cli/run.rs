@@ -2,18 +2,16 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use super::{Failure, Global, Outcome};
 use crate::agent;
-use crate::config::{LogConfig, LogFormat};
 
 /// At least this many threads, so that a disk that takes its time with an fsync holds up no delivery.
 const MIN_THREADS: usize = 4;
 
 pub(super) fn run(global: &Global) -> Outcome {
     let config = global.load()?;
-    start_logging(&config.log);
+    config.log.start();
     let failed = |error: std::io::Error| Failure::Failed(format!("cannot start: {error}"));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(MIN_THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -26,16 +24,6 @@ pub(super) fn run(global: &Global) -> Outcome {
         stop_on_signals(shutdown.clone()).map_err(failed)?;
         agent::run(config, shutdown).await.map_err(|error| Failure::Failed(error.to_string()))
     })
-}
-
-fn start_logging(config: &LogConfig) {
-    // The level was checked with the configuration.
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.format {
-        LogFormat::Text => builder.with_target(false).with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
 }
 
 fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use rustls_pki_types::DnsName;
+use sealwire_config::{Fault, absolute_path};
 
 use super::{AcmeConfig, CertificateConfig, Config, InternalConfig};
 
@@ -18,30 +18,21 @@ const MAX_IDENTIFIERS: usize = 100;
 /// Leaves room for the rest of a path within the usual limits of file systems.
 const MAX_NAME_BYTES: usize = 64;
 
-/// A value that is well formed but makes no sense, with the path of its key.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) path: Vec<String>,
-    pub(super) message: String,
-}
-
 type Checked = Result<(), Fault>;
 
 fn fault<T>(path: &[&str], message: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault { path: path.iter().map(|part| (*part).to_owned()).collect(), message: message.into() })
+    Err(Fault::new(path, message))
 }
 
 /// Checks the whole and fills in what follows from it (the only issuer).
 pub(super) fn check(config: &mut Config) -> Checked {
-    absolute(&["state_dir"], &config.state_dir)?;
-    absolute(&["delivery", "socket"], &config.delivery.socket)?;
-    absolute(&["admin", "socket"], &config.admin.socket)?;
+    absolute_path(&["state_dir"], &config.state_dir)?;
+    absolute_path(&["delivery", "socket"], &config.delivery.socket)?;
+    absolute_path(&["admin", "socket"], &config.admin.socket)?;
     if config.delivery.socket == config.admin.socket {
         return fault(&["admin", "socket"], "must differ from delivery.socket");
     }
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
-        return fault(&["log", "level"], format!("expected a level such as \"info\" ({error})"));
-    }
+    config.log.check()?;
     for (name, internal) in &config.internal {
         check_internal(name, internal)?;
     }
@@ -52,13 +43,6 @@ pub(super) fn check(config: &mut Config) -> Checked {
         }
     }
     check_certificates(config)
-}
-
-fn absolute(path: &[&str], value: &Path) -> Checked {
-    if value.is_absolute() {
-        return Ok(());
-    }
-    fault(path, format!("\"{}\" is relative, expected an absolute path", value.display()))
 }
 
 /// Names become directories and command line arguments.

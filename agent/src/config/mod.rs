@@ -3,7 +3,6 @@
 //! key and what is expected.
 
 mod check;
-mod error;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,13 +11,16 @@ use std::time::Duration;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-pub use error::ConfigError;
+pub use sealwire_config::{ConfigError, Log};
 
 /// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sealwire/sealwire.toml";
+
+const PREFIX: &str = "SEALWIRE_";
 
 /// What `sealwire config example` prints. A test loads it, so it stays true.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -41,7 +43,7 @@ pub struct Config {
     pub http01: Http01Config,
     /// What is logged.
     #[serde(default)]
-    pub log: LogConfig,
+    pub log: Log,
     /// Embedded CAs by name.
     #[serde(default)]
     pub internal: BTreeMap<String, InternalConfig>,
@@ -130,32 +132,6 @@ impl Default for Http01Config {
     }
 }
 
-/// `[log]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// A `tracing` filter: `info`, `debug`, `sealwire_agent=debug,info`.
-    pub level: String,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
-    }
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// One readable line.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// `[internal.NAME]`: an embedded CA.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -231,22 +207,14 @@ fn default_renew_at() -> f64 {
     2.0 / 3.0
 }
 
-/// Reads "90s", "1h 30m", "PT2M"; anything longer than a century is a slip of the pen.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
-    let signed = jiff::SignedDuration::deserialize(deserializer)?;
-    Duration::try_from(signed).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(
-        || serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\""),
-    )
-}
-
 impl Config {
     /// Loads and checks a configuration file under the environment.
     ///
     /// # Errors
     /// [`ConfigError`] with one line that says where and what to do.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::unreadable(path, "sealwire", &error))?;
         Self::from_text(path, &text)
     }
 
@@ -257,7 +225,7 @@ impl Config {
     pub fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let figment = Figment::from(Toml::string(text)).merge(environment());
         let mut config: Self =
-            figment.extract().map_err(|error| ConfigError::from_figment(path, text, &error))?;
+            figment.extract().map_err(|error| ConfigError::from_figment(path, text, PREFIX, &error))?;
         check::check(&mut config).map_err(|fault| ConfigError::from_fault(path, text, fault))?;
         Ok(config)
     }
@@ -287,7 +255,7 @@ fn peers(uids: Option<&[u32]>, gids: Option<&[u32]>) -> PeerPolicy {
 /// `SEALWIRE_STATE_DIR` and every `SEALWIRE_A__B`. Other `SEALWIRE_` variables are not ours to judge:
 /// Kubernetes sets `SEALWIRE_PORT` and `SEALWIRE_SERVICE_HOST` in each pod beside a Service of that name.
 fn environment() -> Env {
-    Env::prefixed("SEALWIRE_").filter(|key| key == "state_dir" || key.as_str().contains("__")).split("__")
+    Env::prefixed(PREFIX).filter(|key| key == "state_dir" || key.as_str().contains("__")).split("__")
 }
 
 #[cfg(test)]

@@ -11,8 +11,16 @@ name = "web"
 identifiers = ["A.example", "127.0.0.1"]
 "#;
 
-fn load(text: &str) -> Result<Config, ConfigError> {
+/// The environment belongs to the whole process: the test that changes it has it to itself.
+static ENVIRONMENT: std::sync::RwLock<()> = std::sync::RwLock::new(());
+
+fn load_here(text: &str) -> Result<Config, ConfigError> {
     Config::from_text(Path::new("t.toml"), text)
+}
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    let _unchanged = ENVIRONMENT.read().unwrap();
+    load_here(text)
 }
 
 /// The error line of `GOOD` with one change.
@@ -95,13 +103,14 @@ fn acme_needs_https_agreement_and_no_wildcard() {
 #[test]
 #[allow(clippy::result_large_err)] // figment's own signature
 fn environment_overrides_and_is_named_in_errors() {
+    let _alone = ENVIRONMENT.write().unwrap();
     figment::Jail::expect_with(|jail| {
         jail.set_env("SEALWIRE_DELIVERY__SOCKET", "/x/d.sock");
         // What Kubernetes sets beside a Service named "sealwire".
         jail.set_env("SEALWIRE_SERVICE_HOST", "10.0.0.1");
-        assert_eq!(load(GOOD).unwrap().delivery.socket, Path::new("/x/d.sock"));
+        assert_eq!(load_here(GOOD).unwrap().delivery.socket, Path::new("/x/d.sock"));
         jail.set_env("SEALWIRE_DELIVERY__SOCKETT", "/x/d.sock");
-        let text = load(GOOD).unwrap_err().to_string();
+        let text = load_here(GOOD).unwrap_err().to_string();
         assert!(text.starts_with("environment variable SEALWIRE_DELIVERY__SOCKETT: "), "{text}");
         Ok(())
     });

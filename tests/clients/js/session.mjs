@@ -2,12 +2,30 @@
 //
 //   node session.mjs --url wss://… --ca root.pem --channel news --publish 50 --expect 50 --sessions 5 [--hold]
 //
-// "ready" when all sessions are subscribed, "received" when each has got what is expected, "disconnected" for
-// each disconnect, and "end" after standard input was closed (with --hold) or at once (without).
+// The first session publishes {"n":1}, {"n":2} …; every session must see each number once and in order: anything
+// else is a gap. Events, in this order:
+//
+//   ready         all sessions are subscribed
+//   received      each has seen number --expect
+//   disconnected  a connection was lost ("final": the client will not come back); may come any time after "ready"
+//   unsubscribed  the node ended a subscription for good
+//   end           after standard input was closed (--hold) or at once
+//   error         the last line of a run that failed, which exits 1
+//
+// Until "received" there is a deadline, and whatever cannot be recovered from fails at once. With --hold losses are
+// told and counted, and it is for the test to judge them.
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Centrifuge } from 'centrifuge';
 import WebSocket from 'ws';
+
+const say = (event) => console.log(JSON.stringify(event));
+const fail = (error) => {
+  say({ event: 'error', message: String(error?.message ?? error) });
+  process.exit(1);
+};
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
 
 const { values } = parseArgs({
   options: {
@@ -21,26 +39,26 @@ const { values } = parseArgs({
     hold: { type: 'boolean', default: false },
   },
 });
+if (!values.url || !values.ca) fail('--url and --ca are needed');
 const [publish, expect, sessions, deadline] =
   ['publish', 'expect', 'sessions', 'deadline'].map((name) => Number(values[name]));
-
-const say = (event) => console.log(JSON.stringify(event));
-const fail = (message) => {
-  say({ event: 'error', message: String(message) });
-  process.exit(1);
-};
 const guard = setTimeout(() => fail(`not done within ${deadline} s`), deadline * 1000);
 
 const ca = readFileSync(values.ca);
+// The client says only "transport closed": what TLS or HTTP said is known to the socket alone.
+let cause;
 class VerifiedSocket extends WebSocket {
   constructor(url, protocols) {
     super(url, protocols, { ca });
+    this.on('error', (error) => { cause = error.message; });
   }
 }
 
+let phase = 'opening';
 let disconnects = 0;
 let gaps = 0;
-const received = Array(sessions).fill(0);
+const counts = Array(sessions).fill(0);
+const last = Array(sessions).fill(0);
 const clients = [];
 const subscribed = [];
 let allReceived;
@@ -48,20 +66,36 @@ const complete = new Promise((resolve) => { allReceived = resolve; });
 
 for (let session = 0; session < sessions; session += 1) {
   const client = new Centrifuge(values.url, { websocket: VerifiedSocket });
-  client.on('error', (context) => fail(context.error?.message ?? 'client error'));
-  const lost = (context) => {
+  const subscription = client.newSubscription(values.channel);
+
+  // Once all are open an error is a step of a reconnect: "disconnected" tells of the loss.
+  const failed = ({ error }) => {
+    if (phase === 'opening') fail(`session ${session}: ${cause ?? error?.message}`);
+  };
+  client.on('error', failed);
+  subscription.on('error', failed);
+
+  const lost = ({ code, reason }, final) => {
     disconnects += 1;
-    say({ event: 'disconnected', session, code: context.code, reason: context.reason });
+    say({ event: 'disconnected', session, code, reason, final });
   };
   let connected = false;
   client.on('connected', () => { connected = true; });
-  client.on('connecting', (context) => { if (connected) lost(context); });
-  const subscription = client.newSubscription(values.channel);
-  subscription.on('error', (context) => fail(context.error?.message ?? 'subscription error'));
-  subscription.on('publication', (context) => {
-    if (context.data.n !== received[session] + 1) gaps += 1;
-    received[session] = context.data.n;
-    if (received.every((count) => count >= expect)) allReceived();
+  client.on('connecting', (context) => { if (connected) lost(context, false); });
+  client.on('disconnected', (context) => {
+    lost(context, true);
+    if (phase !== 'holding') fail(`session ${session} was disconnected for good: ${context.code} ${context.reason}`);
+  });
+  subscription.on('unsubscribed', ({ code, reason }) => {
+    say({ event: 'unsubscribed', session, code, reason });
+    if (phase !== 'holding') fail(`session ${session} was unsubscribed for good: ${code} ${reason}`);
+  });
+
+  subscription.on('publication', ({ data }) => {
+    if (data.n !== last[session] + 1) gaps += 1;
+    last[session] = data.n;
+    counts[session] += 1;
+    if (last.every((n) => n >= expect)) allReceived();
   });
   subscribed.push(new Promise((resolve) => subscription.once('subscribed', resolve)));
   subscription.subscribe();
@@ -70,16 +104,21 @@ for (let session = 0; session < sessions; session += 1) {
 }
 
 await Promise.all(subscribed);
+phase = 'publishing';
 say({ event: 'ready', sessions });
 for (let n = 1; n <= publish; n += 1) await clients[0].subscription.publish({ n });
 if (expect > 0) await complete;
-say({ event: 'received', sessions, publications: Math.min(...received), gaps, disconnects });
 clearTimeout(guard);
+phase = 'holding';
+say({ event: 'received', sessions, publications: Math.min(...counts), gaps, disconnects });
 
 if (values.hold) {
   process.stdin.resume();
   await new Promise((resolve) => process.stdin.once('end', resolve));
 }
-const open = clients.filter(({ client }) => client.state === 'connected').length;
-say({ event: 'end', disconnects, sessions_open: open });
+const open = clients.filter(
+  ({ client, subscription }) => client.state === 'connected' && subscription.state === 'subscribed',
+);
+say({ event: 'end', disconnects, sessions_open: open.length, gaps });
+if (gaps > 0) fail(`${gaps} publications were missing, twice there or out of order`);
 process.exit(0);

@@ -1,24 +1,32 @@
 """Drives the official Centrifuge client for Python against a node, and tells what it sees as JSON lines.
 
-The arguments and the events are those of ../js/session.mjs.
+The arguments, the events and the exit codes are those of ../js/session.mjs.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import ssl
 import sys
 
-from centrifuge import Client, ClientEventHandler, ClientState, SubscriptionEventHandler
+from centrifuge import Client, ClientEventHandler, ClientState, SubscriptionEventHandler, SubscriptionState
 
 
 def say(**event):
-    print(json.dumps(event), flush=True)
+    print(json.dumps(event, separators=(",", ":")), flush=True)
+
+
+def fail(message):
+    say(event="error", message=str(message))
+    os._exit(1)  # at once, also from a handler, with nothing left to wait for
 
 
 class State:
     def __init__(self, sessions, expect):
-        self.received = [0] * sessions
+        self.phase = "opening"
+        self.counts = [0] * sessions
+        self.last = [0] * sessions
         self.expect = expect
         self.gaps = 0
         self.disconnects = 0
@@ -32,22 +40,49 @@ class Connection(ClientEventHandler):
     async def on_connected(self, ctx):
         self.connected = True
 
+    async def on_error(self, ctx):
+        # Once all are open an error is a step of a reconnect: "disconnected" tells of the loss.
+        if self.state.phase == "opening":
+            fail(f"session {self.session}: {ctx.error}")
+
     async def on_connecting(self, ctx):
         if self.connected:
-            self.state.disconnects += 1
-            say(event="disconnected", session=self.session, code=ctx.code, reason=ctx.reason)
+            self.lost(ctx, final=False)
+
+    async def on_disconnected(self, ctx):
+        if self.state.phase == "over":
+            return
+        self.lost(ctx, final=True)
+        if self.state.phase != "holding":
+            fail(f"session {self.session} was disconnected for good: {ctx.code} {ctx.reason}")
+
+    def lost(self, ctx, final):
+        self.state.disconnects += 1
+        say(event="disconnected", session=self.session, code=ctx.code, reason=ctx.reason, final=final)
 
 
 class Channel(SubscriptionEventHandler):
     def __init__(self, state, session):
         self.state, self.session = state, session
 
+    async def on_error(self, ctx):
+        if self.state.phase == "opening":
+            fail(f"session {self.session}: {ctx.error}")
+
+    async def on_unsubscribed(self, ctx):
+        if self.state.phase == "over":
+            return
+        say(event="unsubscribed", session=self.session, code=ctx.code, reason=ctx.reason)
+        if self.state.phase != "holding":
+            fail(f"session {self.session} was unsubscribed for good: {ctx.code} {ctx.reason}")
+
     async def on_publication(self, ctx):
         state, number = self.state, ctx.pub.data["n"]
-        if number != state.received[self.session] + 1:
+        if number != state.last[self.session] + 1:
             state.gaps += 1
-        state.received[self.session] = number
-        if all(count >= state.expect for count in state.received):
+        state.last[self.session] = number
+        state.counts[self.session] += 1
+        if all(last >= state.expect for last in state.last):
             state.complete.set()
 
 
@@ -55,9 +90,8 @@ async def open_sessions(options, state):
     context = ssl.create_default_context(cafile=options.ca)
     clients = []
     for session in range(options.sessions):
-        client = Client(
-            options.url, events=Connection(state, session), ssl_context=context, max_server_ping_delay=30.0
-        )
+        # proxy=None: the node is on this machine, whatever HTTPS_PROXY says.
+        client = Client(options.url, events=Connection(state, session), ssl_context=context, proxy=None)
         subscription = client.new_subscription(options.channel, events=Channel(state, session))
         await client.connect()
         await subscription.subscribe()
@@ -68,24 +102,34 @@ async def open_sessions(options, state):
 
 async def run(options):
     state = State(options.sessions, options.expect)
-    async with asyncio.timeout(options.deadline):
-        clients = await open_sessions(options, state)
-        say(event="ready", sessions=options.sessions)
-        for number in range(1, options.publish + 1):
-            await clients[0][1].publish({"n": number})
-        if options.expect > 0:
-            await state.complete.wait()
+    loop = asyncio.get_running_loop()
+    guard = loop.call_later(options.deadline, fail, f"not done within {options.deadline:g} s")
+    clients = await open_sessions(options, state)
+    state.phase = "publishing"
+    say(event="ready", sessions=options.sessions)
+    for number in range(1, options.publish + 1):
+        await clients[0][1].publish({"n": number})
+    if options.expect > 0:
+        await state.complete.wait()
+    guard.cancel()
+    state.phase = "holding"
     say(
         event="received",
         sessions=options.sessions,
-        publications=min(state.received),
+        publications=min(state.counts),
         gaps=state.gaps,
         disconnects=state.disconnects,
     )
     if options.hold:
         await asyncio.to_thread(sys.stdin.read)
-    still_open = sum(client.state == ClientState.CONNECTED for client, _ in clients)
-    say(event="end", disconnects=state.disconnects, sessions_open=still_open)
+    still_open = sum(
+        client.state == ClientState.CONNECTED and subscription.state == SubscriptionState.SUBSCRIBED
+        for client, subscription in clients
+    )
+    say(event="end", disconnects=state.disconnects, sessions_open=still_open, gaps=state.gaps)
+    if state.gaps > 0:
+        fail(f"{state.gaps} publications were missing, twice there or out of order")
+    state.phase = "over"
     for client, _ in clients:
         await client.disconnect()
 
@@ -103,8 +147,7 @@ def main():
     try:
         asyncio.run(run(parser.parse_args()))
     except Exception as error:  # whatever it is, the test must be told
-        say(event="error", message=f"{type(error).__name__}: {error}")
-        sys.exit(1)
+        fail(f"{type(error).__name__}: {error}")
 
 
 main()

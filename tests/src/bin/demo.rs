@@ -125,7 +125,7 @@ impl Demo {
             println!("  {}", world.url());
             println!("  curl --cacert {} https://{address}/", root.display());
             println!(
-                "  openssl s_client -connect {address} -servername localhost -CAfile {} </dev/null",
+                "  openssl s_client -connect {address} -servername node.test -CAfile {} </dev/null",
                 root.display()
             );
             let config = world.path("agent.toml");

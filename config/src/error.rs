@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use figment::error::{Actual, Kind};
 use toml::de::{DeTable, DeValue};
 
-use super::check::Fault;
-
 /// What is wrong with the configuration, where, and what is expected.
 #[derive(Debug)]
 pub struct ConfigError {
@@ -39,13 +37,29 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// A value that is well formed but makes no sense.
+#[derive(Debug)]
+pub struct Fault {
+    path: Vec<String>,
+    message: String,
+}
+
+impl Fault {
+    /// A fault of the key at `path`; array elements are named by their position.
+    pub fn new(path: &[&str], message: impl Into<String>) -> Self {
+        Self { path: path.iter().map(|part| (*part).to_owned()).collect(), message: message.into() }
+    }
+}
+
 impl ConfigError {
-    pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Self {
+    /// The file cannot be read; `program` has a `config example` to start from.
+    #[must_use]
+    pub fn unreadable(file: &Path, program: &str, error: &std::io::Error) -> Self {
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound => {
-                "; name the file with --config, or start from `sealwire config example`"
+                format!("; name the file with --config, or start from `{program} config example`")
             }
-            _ => "",
+            _ => String::new(),
         };
         Self {
             file: file.to_owned(),
@@ -56,8 +70,10 @@ impl ConfigError {
         }
     }
 
-    /// figment knows the key's path but not its line: look it up in the text again.
-    pub(super) fn from_figment(file: &Path, text: &str, error: &figment::Error) -> Self {
+    /// What figment found. It knows the key's path but not its line, so that is looked up in the text again;
+    /// `prefix` is that of environment variables.
+    #[must_use]
+    pub fn from_figment(file: &Path, text: &str, prefix: &str, error: &figment::Error) -> Self {
         if let Err(syntax) = DeTable::parse(text) {
             return Self::from_syntax(file, text, &syntax);
         }
@@ -83,12 +99,14 @@ impl ConfigError {
             .metadata
             .as_ref()
             .filter(|metadata| metadata.name.contains("environment"))
-            .map(|_| format!("SEALWIRE_{}", path.join("__").to_uppercase()));
+            .map(|_| format!("{prefix}{}", path.join("__").to_uppercase()));
         let line = if variable.is_some() { None } else { line_of(text, &path) };
         Self { file: file.to_owned(), line, key: path.join("."), message, variable }
     }
 
-    pub(super) fn from_fault(file: &Path, text: &str, fault: Fault) -> Self {
+    /// A fault, with the line of its key.
+    #[must_use]
+    pub fn from_fault(file: &Path, text: &str, fault: Fault) -> Self {
         let line = line_of(text, &fault.path);
         Self {
             file: file.to_owned(),

@@ -1,0 +1,83 @@
+//! What the configuration files of agent and node have in common: errors of one line that name file, line and
+//! key, durations as people write them, and logging.
+
+mod error;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use tracing_subscriber::EnvFilter;
+
+pub use error::{ConfigError, Fault};
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A `tracing` filter: `info`, `debug`, `sealwire_agent=debug,info`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One readable line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Log {
+    /// Whether the level can be read.
+    ///
+    /// # Errors
+    /// A [`Fault`] of `log.level`.
+    pub fn check(&self) -> Result<(), Fault> {
+        EnvFilter::try_new(&self.level).map(|_| ()).map_err(|error| {
+            Fault::new(&["log", "level"], format!("expected a level such as \"info\" ({error})"))
+        })
+    }
+
+    /// Logs to standard error from now on. Call once.
+    pub fn start(&self) {
+        let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.format {
+            LogFormat::Text => builder.with_target(false).with_ansi(false).init(),
+            LogFormat::Json => builder.json().flatten_event(true).init(),
+        }
+    }
+}
+
+/// For `deserialize_with`: reads "90s", "1h 30m", "PT2M"; anything longer than a century is a slip of the pen.
+///
+/// # Errors
+/// The text is not a duration, or out of range.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+    let signed = jiff::SignedDuration::deserialize(deserializer)?;
+    Duration::try_from(signed).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(
+        || serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\""),
+    )
+}
+
+/// A daemon's working directory is nothing to build on.
+///
+/// # Errors
+/// A [`Fault`] of `key` when the path is relative.
+pub fn absolute_path(key: &[&str], value: &Path) -> Result<(), Fault> {
+    if value.is_absolute() {
+        return Ok(());
+    }
+    Err(Fault::new(key, format!("\"{}\" is relative, expected an absolute path", value.display())))
+}

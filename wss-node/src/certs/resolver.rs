@@ -1,0 +1,168 @@
+//! Where handshakes find their certificate: one atomic load, no lock. Writer and reader are made together and
+//! share one slot; a swap is one atomic store, so open connections go on and the next handshake sees the new
+//! leaf.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use sealwire_proto::v1::Held;
+use sealwire_proto::validate::LeafFacts;
+
+/// A generation that is being served.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) certificate: String,
+    pub(crate) generation: u64,
+    pub(crate) leaf: LeafFacts,
+    pub(crate) certified_key: Arc<CertifiedKey>,
+}
+
+/// All that is served at one instant, with the index that handshakes use.
+#[derive(Debug, Default)]
+struct ServedSet {
+    by_certificate: BTreeMap<String, Arc<Served>>,
+    /// Lower-case names, wildcards among them as `*.parent`.
+    by_name: HashMap<String, Arc<Served>>,
+    /// For clients that name no server: those that connect to an address.
+    default: Option<Arc<Served>>,
+}
+
+/// Makes the two ends. `server_names` decides which certificate is the default: the one that covers the first.
+pub(crate) fn live(server_names: Vec<String>) -> (CertWriter, CertReader) {
+    let set = Arc::new(ArcSwap::from_pointee(ServedSet::default()));
+    (CertWriter { set: Arc::clone(&set), server_names }, CertReader { set })
+}
+
+/// The end that changes what is served. There is one, so that no swap is lost.
+#[derive(Debug)]
+pub(crate) struct CertWriter {
+    set: Arc<ArcSwap<ServedSet>>,
+    server_names: Vec<String>,
+}
+
+/// The end that handshakes (and reports) read.
+#[derive(Clone, Debug)]
+pub(crate) struct CertReader {
+    set: Arc<ArcSwap<ServedSet>>,
+}
+
+impl CertWriter {
+    /// Serves this generation from the next handshake on.
+    pub(crate) fn swap_in(&mut self, served: Served) {
+        let mut by_certificate = self.set.load().by_certificate.clone();
+        by_certificate.insert(served.certificate.clone(), Arc::new(served));
+        self.set.store(Arc::new(ServedSet::new(by_certificate, &self.server_names)));
+    }
+
+    /// What is served of a certificate.
+    pub(crate) fn served(&self, certificate: &str) -> Option<Arc<Served>> {
+        self.set.load().by_certificate.get(certificate).cloned()
+    }
+}
+
+impl ServedSet {
+    fn new(by_certificate: BTreeMap<String, Arc<Served>>, server_names: &[String]) -> Self {
+        let mut by_name = HashMap::new();
+        for served in by_certificate.values() {
+            for name in &served.leaf.names {
+                // The first in the order of names wins, so that the choice does not depend on what came last.
+                by_name.entry(name.to_ascii_lowercase()).or_insert_with(|| Arc::clone(served));
+            }
+        }
+        let mut set = Self { by_certificate, by_name, default: None };
+        let preferred = server_names.iter().find_map(|name| set.find(name)).cloned();
+        set.default = preferred.or_else(|| set.by_certificate.values().next().cloned());
+        set
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<Served>> {
+        // rustls hands server names over in lower case as the client sent them, mostly; be sure.
+        let lower;
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            lower = name.to_ascii_lowercase();
+            &lower
+        } else {
+            name
+        };
+        self.by_name.get(name).or_else(|| {
+            let (_, parent) = name.split_once('.')?;
+            self.by_name.get(&format!("*.{parent}"))
+        })
+    }
+}
+
+impl CertReader {
+    /// What a Hello says is held.
+    pub(crate) fn holds(&self) -> Vec<Held> {
+        let held = |served: &Arc<Served>| Held {
+            certificate: served.certificate.clone(),
+            generation: served.generation,
+            leaf_sha256: served.leaf.sha256.to_vec(),
+        };
+        self.set.load().by_certificate.values().map(held).collect()
+    }
+
+    /// All that is served.
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.set.load().by_certificate.values().cloned().collect()
+    }
+}
+
+impl ResolvesServerCert for CertReader {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let set = self.set.load();
+        let found = match hello.server_name() {
+            Some(name) => set.find(name),
+            None => set.default.as_ref(),
+        };
+        found.map(|served| Arc::clone(&served.certified_key))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::certs::validate::tests::{bundle_for, checked};
+
+    fn served(certificate: &str, generation: u64, names: &[&str]) -> Served {
+        let checked = checked(&bundle_for(certificate, generation, names));
+        Served {
+            certificate: certificate.to_owned(),
+            generation,
+            leaf: checked.leaf,
+            certified_key: checked.certified_key,
+        }
+    }
+
+    #[test]
+    fn names_are_found_exactly_by_wildcard_and_by_default() {
+        let (mut writer, reader) = live(vec!["b.example".into()]);
+        assert!(reader.set.load().find("a.example").is_none());
+        writer.swap_in(served("one", 1, &["a.example", "*.w.example"]));
+        writer.swap_in(served("two", 1, &["b.example", "x.w.example"]));
+        let set = reader.set.load();
+        let found = |name: &str| set.find(name).map(|served| served.certificate.as_str());
+        assert_eq!(found("A.Example"), Some("one"));
+        assert_eq!(found("y.w.example"), Some("one"));
+        assert_eq!(found("x.w.example"), Some("two"), "exact before wildcard");
+        assert_eq!(found("w.example"), None);
+        assert_eq!(found("z.y.w.example"), None);
+        assert_eq!(set.default.as_ref().unwrap().certificate, "two");
+    }
+
+    #[test]
+    fn a_swap_replaces_one_certificate_only() {
+        let (mut writer, reader) = live(vec!["a.example".into()]);
+        writer.swap_in(served("one", 1, &["a.example"]));
+        writer.swap_in(served("two", 7, &["b.example"]));
+        writer.swap_in(served("one", 2, &["a.example"]));
+        let held: Vec<_> =
+            reader.holds().iter().map(|held| (held.certificate.clone(), held.generation)).collect();
+        assert_eq!(held, [("one".to_owned(), 2), ("two".to_owned(), 7)]);
+        assert_eq!(reader.set.load().find("a.example").unwrap().generation, 2);
+    }
+}

@@ -1,0 +1,103 @@
+//! The command line of the node.
+
+// This is the one place that talks to a terminal.
+#![allow(clippy::print_stdout)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
+use crate::service;
+
+/// A secure WebSocket node whose certificates are swapped live and proven to be served.
+#[derive(Debug, Parser)]
+#[command(name = "wss-node", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, env = "WSS_NODE_CONFIG", default_value = DEFAULT_PATH, value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the node.
+    Run,
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Tell whether the configuration is sound.
+    Check,
+    /// Print a commented configuration to start from.
+    Example,
+}
+
+impl Cli {
+    /// Does what was asked. Exit code 2: the command or the configuration is wrong; 1: anything else.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        if matches!(self.command, Command::Config(ConfigCommand::Example)) {
+            print!("{EXAMPLE}");
+            return ExitCode::SUCCESS;
+        }
+        let config = match Config::load(&self.config) {
+            Ok(config) => config,
+            Err(error) => {
+                eprintln!("wss-node: {error}");
+                return ExitCode::from(2);
+            }
+        };
+        if matches!(self.command, Command::Config(_)) {
+            println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
+            return ExitCode::SUCCESS;
+        }
+        match start(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                eprintln!("wss-node: {message}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn start(config: Config) -> Result<(), String> {
+    config.log.start();
+    let failed = |error: std::io::Error| format!("cannot start: {error}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone()).map_err(failed)?;
+        service::run(config, shutdown).await.map_err(|error| error.to_string())
+    })
+}
+
+/// The first signal stops in good order, the second at once.
+fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if shutdown.is_cancelled() {
+                tracing::warn!("second signal: ending now");
+                std::process::exit(1);
+            }
+            tracing::info!("{name}: stopping");
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Configuration: one TOML file, overridden by `WSS_NODE_` environment variables (`__` between levels, as in
+//! `WSS_NODE_LISTEN__ADDRESS`). Unknown keys are refused.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use rustls_pki_types::ServerName;
+pub use sealwire_config::{ConfigError, Log};
+use sealwire_config::{Fault, absolute_path, duration};
+use serde::Deserialize;
+
+/// Where the configuration is looked for unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/sealwire/wss-node.toml";
+
+/// What `wss-node config example` prints. A test loads it, so it stays true.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+const PREFIX: &str = "WSS_NODE_";
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Names the node towards the agent; unset: the host name.
+    #[serde(default = "host_name")]
+    pub node_id: String,
+    /// DNS names, wildcards and IP addresses it must be able to serve.
+    pub server_names: Vec<String>,
+    /// The agent's socket.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
+    /// The public listener.
+    #[serde(default)]
+    pub listen: ListenConfig,
+    /// Limits of a session.
+    #[serde(default)]
+    pub session: SessionConfig,
+    /// Health for orchestrators.
+    #[serde(default)]
+    pub admin: AdminConfig,
+    /// How it stops.
+    #[serde(default)]
+    pub drain: DrainConfig,
+    /// What is logged.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `[delivery]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// Absolute path of the agent's delivery socket.
+    pub socket: PathBuf,
+    /// PEM file with the roots that chains must build to; unset: those that come with a bundle, or else
+    /// those of the operating system.
+    pub trust_roots: Option<PathBuf>,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self { socket: "/run/sealwire/delivery.sock".into(), trust_roots: None }
+    }
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// Address and port of the TLS listener.
+    pub address: SocketAddr,
+    /// Path of the WebSocket endpoint.
+    pub path: String,
+    /// Connections at the same time; more wait in the backlog.
+    pub max_connections: usize,
+    /// From accept to the end of the TLS handshake.
+    #[serde(deserialize_with = "duration")]
+    pub handshake_timeout: Duration,
+    /// From there to the end of the request head.
+    #[serde(deserialize_with = "duration")]
+    pub head_timeout: Duration,
+    /// Largest request head in bytes; at least 8192.
+    pub head_bytes: usize,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            path: "/connection/websocket".to_owned(),
+            max_connections: 20_000,
+            handshake_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
+            head_bytes: 8192,
+        }
+    }
+}
+
+/// `[session]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// Largest message taken, in bytes.
+    pub message_bytes: usize,
+    /// Bytes that may wait for a slow reader before it is disconnected.
+    pub outbound_queue_bytes: usize,
+    /// From the upgrade to the `connect` command.
+    #[serde(deserialize_with = "duration")]
+    pub connect_timeout: Duration,
+    /// Between two pings of the node.
+    #[serde(deserialize_with = "duration")]
+    pub ping_interval: Duration,
+    /// How long the answer to a ping may take.
+    #[serde(deserialize_with = "duration")]
+    pub pong_timeout: Duration,
+    /// How long one write may take.
+    #[serde(deserialize_with = "duration")]
+    pub write_timeout: Duration,
+    /// Subscriptions of one session.
+    pub channels: usize,
+    /// Longest name of a channel, in bytes.
+    pub channel_name_bytes: usize,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            message_bytes: 64 * 1024,
+            outbound_queue_bytes: 1024 * 1024,
+            connect_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            write_timeout: Duration::from_secs(10),
+            channels: 128,
+            channel_name_bytes: 255,
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Where `/healthz` and `/readyz` answer.
+    pub address: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+    }
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainConfig {
+    /// How long sessions may take to close before the node stops regardless.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10) }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+impl Config {
+    /// Loads and checks a configuration file under the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with one line that says where and what to do.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
+        Self::from_text(path, &text)
+    }
+
+    /// As [`Config::load`], from text that was read already; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let environment =
+            Env::prefixed(PREFIX).filter(|key| key == "node_id" || key.as_str().contains("__")).split("__");
+        let figment = Figment::from(Toml::string(text)).merge(environment);
+        let config: Self =
+            figment.extract().map_err(|error| ConfigError::from_figment(path, text, PREFIX, &error))?;
+        config.check().map_err(|fault| ConfigError::from_fault(path, text, fault))?;
+        Ok(config)
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), Fault> {
+        if self.node_id.is_empty() || self.node_id.len() > 253 || self.node_id.chars().any(char::is_control) {
+            return Err(Fault::new(&["node_id"], "expected 1 to 253 printable characters"));
+        }
+        if self.server_names.is_empty() {
+            return Err(Fault::new(
+                &["server_names"],
+                "is empty, expected the names that clients connect to",
+            ));
+        }
+        for (position, name) in self.server_names.iter().enumerate() {
+            let base = name.strip_prefix("*.").unwrap_or(name);
+            let sound = ServerName::try_from(base).is_ok()
+                && (base.len() == name.len() || base.parse::<IpAddr>().is_err());
+            if !sound {
+                let message = format!("\"{name}\": expected a DNS name, a wildcard or an IP address");
+                return Err(Fault::new(&["server_names", &position.to_string()], message));
+            }
+        }
+        absolute_path(&["delivery", "socket"], &self.delivery.socket)?;
+        if !self.listen.path.starts_with('/') {
+            return Err(Fault::new(&["listen", "path"], "expected a path that begins with \"/\""));
+        }
+        let limits: [(&[&str], usize, usize); 6] = [
+            (&["listen", "max_connections"], self.listen.max_connections, 1),
+            (&["listen", "head_bytes"], self.listen.head_bytes, 8192),
+            (&["session", "message_bytes"], self.session.message_bytes, 1024),
+            (&["session", "outbound_queue_bytes"], self.session.outbound_queue_bytes, 1024),
+            (&["session", "channels"], self.session.channels, 1),
+            (&["session", "channel_name_bytes"], self.session.channel_name_bytes, 1),
+        ];
+        for (key, value, least) in limits {
+            if value < least {
+                return Err(Fault::new(key, format!("{value} is too small, expected at least {least}")));
+            }
+        }
+        self.log.check()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,39 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn error_of(text: &str) -> String {
+    let text = Config::from_text(Path::new("n.toml"), text).unwrap_err().to_string();
+    assert!(!text.contains('\n'), "{text}");
+    text
+}
+
+#[test]
+fn example_is_sound_and_defaults_are_filled_in() {
+    Config::from_text(Path::new("n.toml"), EXAMPLE).unwrap();
+    let config = Config::from_text(Path::new("n.toml"), "server_names = [\"localhost\"]").unwrap();
+    assert!(!config.node_id.is_empty());
+    assert_eq!(config.session.ping_interval, Duration::from_secs(25));
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    let cases = [
+        ("server_names = []", "n.toml:1: server_names: is empty"),
+        ("", "n.toml: the key `server_names` is missing"),
+        ("server_names = [\"a b\"]", "n.toml:1: server_names.0: \"a b\": expected"),
+        ("server_names = [\"*.10.0.0.1\"]", "n.toml:1: server_names.0: "),
+        ("server_names = [\"a\"]\n[listen]\nadress = 1", "n.toml:3: listen.adress: unknown key"),
+        ("server_names = [\"a\"]\n[listen]\nhead_bytes = 10", "n.toml:3: listen.head_bytes: 10 is too small"),
+        ("server_names = [\"a\"]\n[session]\nping_interval = \"0s\"", "n.toml:3: session.ping_interval: "),
+        (
+            "server_names = [\"a\"]\n[delivery]\nsocket = \"x\"",
+            "n.toml:3: delivery.socket: \"x\" is relative",
+        ),
+        ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
+    ];
+    for (text, expected) in cases {
+        let error = error_of(text);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}

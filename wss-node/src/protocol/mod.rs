@@ -1,0 +1,267 @@
+//! The Centrifuge client protocol in JSON (the published definition: client.proto of centrifugal/protocol):
+//! commands come one or several to a text frame, a line each; replies and pushes go the same way. An empty
+//! object is a ping from here and a pong from the client.
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// A command; exactly one of the methods is set, or none in a pong.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Command {
+    pub(crate) id: u32,
+    pub(crate) connect: Option<IgnoredAny>,
+    pub(crate) subscribe: Option<OnChannel>,
+    pub(crate) unsubscribe: Option<OnChannel>,
+    pub(crate) publish: Option<Publish>,
+    presence: Option<IgnoredAny>,
+    presence_stats: Option<IgnoredAny>,
+    history: Option<IgnoredAny>,
+    ping: Option<IgnoredAny>,
+    send: Option<IgnoredAny>,
+    rpc: Option<IgnoredAny>,
+    refresh: Option<IgnoredAny>,
+    sub_refresh: Option<IgnoredAny>,
+}
+
+/// A command about a channel.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OnChannel {
+    #[serde(default)]
+    pub(crate) channel: String,
+}
+
+/// A publication; its data is passed on as it came.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Publish {
+    #[serde(default)]
+    pub(crate) channel: String,
+    pub(crate) data: Option<Box<RawValue>>,
+}
+
+impl Command {
+    /// Whether this is the answer to a ping.
+    pub(crate) fn is_pong(&self) -> bool {
+        self.id == 0
+            && self.connect.is_none()
+            && self.subscribe.is_none()
+            && self.unsubscribe.is_none()
+            && self.publish.is_none()
+            && !self.is_unavailable()
+    }
+
+    /// Whether it asks for what this version does not have.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        [
+            &self.presence,
+            &self.presence_stats,
+            &self.history,
+            &self.ping,
+            &self.send,
+            &self.rpc,
+            &self.refresh,
+            &self.sub_refresh,
+        ]
+        .iter()
+        .any(|method| method.is_some())
+    }
+}
+
+/// The commands of one text frame.
+///
+/// # Errors
+/// A line is not a command.
+pub(crate) fn commands(text: &str) -> Result<Vec<Command>, serde_json::Error> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(command).collect()
+}
+
+fn command(line: &str) -> Result<Command, serde_json::Error> {
+    // serde would take an array for a struct, and an empty one for a pong.
+    if !line.starts_with('{') {
+        return Err(serde::de::Error::custom("expected an object"));
+    }
+    serde_json::from_str(line)
+}
+
+/// An error in a reply; the session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ReplyError {
+    code: u32,
+    message: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    temporary: bool,
+}
+
+impl ReplyError {
+    const fn new(code: u32, message: &'static str) -> Self {
+        Self { code, message, temporary: false }
+    }
+
+    /// Subscribing twice.
+    pub(crate) const ALREADY_SUBSCRIBED: Self = Self::new(105, "already subscribed");
+    /// Too many subscriptions.
+    pub(crate) const LIMIT_EXCEEDED: Self = Self::new(106, "limit exceeded");
+    /// A field is missing or too long.
+    pub(crate) const BAD_REQUEST: Self = Self::new(107, "bad request");
+    /// Not in this version.
+    pub(crate) const NOT_AVAILABLE: Self = Self::new(108, "not available");
+}
+
+/// Why a session is closed from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disconnect {
+    /// The close code. The SDKs reconnect after 3000-3499 and give up after 3500-3999.
+    pub(crate) code: u16,
+    /// For people.
+    pub(crate) reason: &'static str,
+}
+
+impl Disconnect {
+    /// The node stops.
+    pub(crate) const SHUTDOWN: Self = Self { code: 3001, reason: "shutdown" };
+    /// The client reads too slowly.
+    pub(crate) const SLOW: Self = Self { code: 3008, reason: "slow" };
+    /// No answer to a ping.
+    pub(crate) const NO_PONG: Self = Self { code: 3012, reason: "no pong" };
+    /// Not the protocol.
+    pub(crate) const BAD_REQUEST: Self = Self { code: 3501, reason: "bad request" };
+    /// No `connect` in time.
+    pub(crate) const STALE: Self = Self { code: 3502, reason: "stale" };
+}
+
+/// The answer to a command.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Reply<'a> {
+    id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ReplyError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect: Option<Connected<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscribe: Option<Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsubscribe: Option<Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publish: Option<Empty>,
+}
+
+/// A result that says nothing more.
+#[derive(Debug, Serialize)]
+struct Empty {}
+
+#[derive(Debug, Serialize)]
+struct Connected<'a> {
+    client: &'a str,
+    version: &'static str,
+    /// Seconds between pings.
+    ping: u64,
+    /// Pings must be answered.
+    pong: bool,
+}
+
+impl<'a> Reply<'a> {
+    pub(crate) fn error(id: u32, error: ReplyError) -> Self {
+        Self { id, error: Some(error), ..Self::default() }
+    }
+
+    pub(crate) fn connected(id: u32, client: &'a str, ping_seconds: u64) -> Self {
+        let version = concat!("sealwire ", env!("CARGO_PKG_VERSION"));
+        let connect = Some(Connected { client, version, ping: ping_seconds, pong: true });
+        Self { id, connect, ..Self::default() }
+    }
+
+    pub(crate) fn subscribed(id: u32) -> Self {
+        Self { id, subscribe: Some(Empty {}), ..Self::default() }
+    }
+
+    pub(crate) fn unsubscribed(id: u32) -> Self {
+        Self { id, unsubscribe: Some(Empty {}), ..Self::default() }
+    }
+
+    pub(crate) fn published(id: u32) -> Self {
+        Self { id, publish: Some(Empty {}), ..Self::default() }
+    }
+
+    /// As it goes into a frame.
+    pub(crate) fn encode(&self) -> Bytes {
+        // Plain structs with string keys: this cannot fail.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// A ping.
+pub(crate) const PING: Bytes = Bytes::from_static(b"{}");
+
+/// A publication as every subscriber gets it.
+pub(crate) fn push(channel: &str, data: &RawValue) -> Bytes {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        push: Push<'a>,
+    }
+    #[derive(Serialize)]
+    struct Push<'a> {
+        channel: &'a str,
+        r#pub: Publication<'a>,
+    }
+    #[derive(Serialize)]
+    struct Publication<'a> {
+        data: &'a RawValue,
+    }
+    let message = Message { push: Push { channel, r#pub: Publication { data } } };
+    serde_json::to_vec(&message).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &Bytes) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn replies_are_as_the_sdks_expect() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            text(&Reply::connected(1, "c", 25).encode()),
+            format!(
+                r#"{{"id":1,"connect":{{"client":"c","version":"sealwire {version}","ping":25,"pong":true}}}}"#
+            )
+        );
+        assert_eq!(text(&Reply::subscribed(2).encode()), r#"{"id":2,"subscribe":{}}"#);
+        assert_eq!(text(&Reply::unsubscribed(3).encode()), r#"{"id":3,"unsubscribe":{}}"#);
+        assert_eq!(text(&Reply::published(4).encode()), r#"{"id":4,"publish":{}}"#);
+        assert_eq!(
+            text(&Reply::error(5, ReplyError::ALREADY_SUBSCRIBED).encode()),
+            r#"{"id":5,"error":{"code":105,"message":"already subscribed"}}"#
+        );
+    }
+
+    #[test]
+    fn data_is_passed_on_to_the_letter() {
+        let commands =
+            commands(r#"{"id":1,"publish":{"channel":"a\"b","data":{"z": 1.0,"a":[null]}}}"#).unwrap();
+        let publish = commands[0].publish.as_ref().unwrap();
+        assert_eq!(
+            text(&push(&publish.channel, publish.data.as_ref().unwrap())),
+            r#"{"push":{"channel":"a\"b","pub":{"data":{"z": 1.0,"a":[null]}}}}"#
+        );
+    }
+
+    #[test]
+    fn frames_hold_several_commands_and_pongs_are_empty() {
+        let found =
+            commands("{\"id\":1,\"connect\":{}}\n{}\n{\"id\":2,\"history\":{\"channel\":\"c\"}}\n").unwrap();
+        assert_eq!(found.len(), 3);
+        assert!(found[0].connect.is_some() && !found[0].is_pong());
+        assert!(found[1].is_pong());
+        assert!(found[2].is_unavailable());
+        assert!(commands("{").is_err());
+        assert!(commands("[]").is_err());
+        assert!(commands("{\"id\":1,\"subscribe\":7}").is_err());
+    }
+}

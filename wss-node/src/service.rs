@@ -1,0 +1,164 @@
+//! Puts the node together and takes it apart again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use sealwire_proto::anchors::AnchorError;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::certs::receive::Receiver;
+use crate::certs::validate::Validator;
+use crate::certs::{self, CertReader, prove};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::hub::Hub;
+use crate::listener::Bound;
+use crate::readiness::Readiness;
+use crate::{admin, listener, tls};
+
+/// What every connection shares.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) reader: CertReader,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) hub: Arc<Hub>,
+    /// Cancelled when the node begins to stop.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// Why the node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address is taken or not ours.
+    #[error("{key}: cannot listen on {address}: {source}; choose another address, or stop what has it")]
+    Listen {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configured roots.
+    #[error("delivery.trust_roots: {0}")]
+    Anchors(#[from] AnchorError),
+    /// rustls does not support the policy.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Runs the node until `shutdown`, then closes sessions in good order.
+///
+/// # Errors
+/// [`RunError`], one line that names what to change.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+    let listen_error = |key, address| move |source| RunError::Listen { key, address, source };
+    let bound =
+        Bound::bind(config.listen.address).map_err(listen_error("listen.address", config.listen.address))?;
+    let admin_listener = TcpListener::bind(config.admin.address)
+        .await
+        .map_err(listen_error("admin.address", config.admin.address))?;
+    let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
+    let (writer, reader) = certs::live(config.server_names.clone());
+    let node = Arc::new(Node {
+        tls: tls::server_config(reader.clone())?,
+        reader: reader.clone(),
+        readiness: Arc::new(Readiness::new(config.server_names.clone())),
+        counters: Arc::default(),
+        hub: Arc::default(),
+        stopping: CancellationToken::new(),
+        config,
+    });
+
+    let (armed, mut is_armed) = watch::channel(false);
+    let receiver = Receiver {
+        node_id: node.config.node_id.clone(),
+        server_names: node.config.server_names.clone(),
+        socket: node.config.delivery.socket.clone(),
+        listener: prove::dialable(bound.address),
+        validator: Arc::new(validator),
+        writer,
+        reader,
+        readiness: Arc::clone(&node.readiness),
+        counters: Arc::clone(&node.counters),
+        armed,
+    };
+    let receiving = tokio::spawn(receiver.run());
+    let router = admin::router(Arc::clone(&node));
+    let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
+    tracing::info!(
+        node = node.config.node_id,
+        listen = %bound.address,
+        admin = %node.config.admin.address,
+        names = node.config.server_names.join(", "),
+        version = env!("CARGO_PKG_VERSION"),
+        "node running; it listens as soon as it has a certificate"
+    );
+
+    let connections = TaskTracker::new();
+    let first_certificate = async {
+        // The receiver lives as long as this does.
+        let _ = is_armed.wait_for(|armed| *armed).await;
+    };
+    let address = bound.address;
+    let result = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        () = first_certificate => match bound.listen() {
+            Ok(listener) => {
+                tokio::select! {
+                    () = listener::serve(listener, Arc::clone(&node), connections.clone()) => {}
+                    () = shutdown.cancelled() => {}
+                }
+                Ok(())
+            }
+            Err(source) => Err(RunError::Listen { key: "listen.address", address, source }),
+        },
+    };
+    stop(&node, &connections).await;
+    receiving.abort();
+    administering.abort();
+    result
+}
+
+/// Readiness fails, sessions are told to go elsewhere, and the rest is cut off after `drain.timeout`.
+async fn stop(node: &Node, connections: &TaskTracker) {
+    node.readiness.drain();
+    let sessions = Counters::get(&node.counters.sessions);
+    node.stopping.cancel();
+    connections.close();
+    let limit: Duration = node.config.drain.timeout;
+    if tokio::time::timeout(limit, connections.wait()).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections cut off: they did not end within {limit:?}");
+    }
+    tracing::info!(sessions, publications = Counters::get(&node.counters.publications), "node stopped");
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A node that nobody listens for, with extra configuration.
+    pub(crate) fn node(extra: &str) -> Arc<Node> {
+        let text = format!("server_names = [\"a.example\"]\n{extra}");
+        let config = Config::from_text("n.toml".as_ref(), &text).unwrap();
+        let (_, reader) = certs::live(config.server_names.clone());
+        Arc::new(Node {
+            tls: tls::server_config(reader.clone()).unwrap(),
+            reader,
+            readiness: Arc::new(Readiness::new(config.server_names.clone())),
+            counters: Arc::default(),
+            hub: Arc::default(),
+            stopping: CancellationToken::new(),
+            config,
+        })
+    }
+}

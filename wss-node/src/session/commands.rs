@@ -1,0 +1,204 @@
+//! What a session is asked, and the answers. No I/O: answers go into the session's queue, in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::counters::Counters;
+use crate::hub::{Outbound, Subscription};
+use crate::protocol::{self, Command, Disconnect, Publish, Reply, ReplyError};
+use crate::service::Node;
+
+/// The state of a session's protocol.
+#[derive(Debug)]
+pub(crate) struct Commands {
+    node: Arc<Node>,
+    outbound: Arc<Outbound>,
+    client: String,
+    connected: bool,
+    subscriptions: HashMap<String, Subscription>,
+}
+
+impl Commands {
+    pub(crate) fn new(node: Arc<Node>, outbound: Arc<Outbound>) -> Self {
+        Self { node, outbound, client: client_id(), connected: false, subscriptions: HashMap::new() }
+    }
+
+    /// The id of the session.
+    pub(crate) fn client(&self) -> &str {
+        &self.client
+    }
+
+    /// Whether the client has said `connect`.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Takes a text frame; tells whether a pong was in it.
+    ///
+    /// # Errors
+    /// The session is to be closed.
+    pub(crate) fn take(&mut self, text: &str) -> Result<bool, Disconnect> {
+        let commands = protocol::commands(text).map_err(|_| Disconnect::BAD_REQUEST)?;
+        let mut pong = false;
+        for command in commands {
+            if self.connected && command.is_pong() {
+                pong = true;
+            } else {
+                self.command(command)?;
+            }
+        }
+        Ok(pong)
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), Disconnect> {
+        let id = command.id;
+        if !self.connected {
+            // The first command must be `connect` (SDK behaviour specification).
+            if command.connect.is_none() || id == 0 {
+                return Err(Disconnect::BAD_REQUEST);
+            }
+            self.connected = true;
+            let ping = self.node.config.session.ping_interval.as_secs().max(1);
+            self.outbound.push(Reply::connected(id, &self.client, ping).encode());
+            return Ok(());
+        }
+        if command.connect.is_some() {
+            return Err(Disconnect::BAD_REQUEST);
+        }
+        let reply = if let Some(request) = command.subscribe {
+            self.subscribe(&request.channel).map(|()| Reply::subscribed(id))
+        } else if let Some(request) = command.unsubscribe {
+            self.subscriptions.remove(&request.channel);
+            Ok(Reply::unsubscribed(id))
+        } else if let Some(request) = command.publish {
+            self.publish(&request).map(|()| Reply::published(id))
+        } else if command.is_unavailable() {
+            Err(ReplyError::NOT_AVAILABLE)
+        } else {
+            Err(ReplyError::BAD_REQUEST)
+        };
+        // Id 0 asks for no reply (`send`).
+        if id != 0 {
+            self.outbound.push(reply.unwrap_or_else(|error| Reply::error(id, error)).encode());
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, channel: &str) -> Result<(), ReplyError> {
+        self.check_name(channel)?;
+        if self.subscriptions.contains_key(channel) {
+            return Err(ReplyError::ALREADY_SUBSCRIBED);
+        }
+        if self.subscriptions.len() >= self.node.config.session.channels {
+            return Err(ReplyError::LIMIT_EXCEEDED);
+        }
+        let subscription = self.node.hub.subscribe(channel, &self.outbound);
+        self.subscriptions.insert(channel.to_owned(), subscription);
+        Ok(())
+    }
+
+    fn publish(&self, request: &Publish) -> Result<(), ReplyError> {
+        self.check_name(&request.channel)?;
+        let data = request.data.as_ref().ok_or(ReplyError::BAD_REQUEST)?;
+        self.node.hub.publish(&request.channel, &protocol::push(&request.channel, data));
+        Counters::add(&self.node.counters.publications);
+        Ok(())
+    }
+
+    fn check_name(&self, channel: &str) -> Result<(), ReplyError> {
+        if channel.is_empty() || channel.len() > self.node.config.session.channel_name_bytes {
+            return Err(ReplyError::BAD_REQUEST);
+        }
+        Ok(())
+    }
+}
+
+/// A version 4 UUID (RFC 9562). It names a session and protects nothing, so no secure randomness is needed.
+fn client_id() -> String {
+    let bits = fastrand::u128(..);
+    let bits = bits & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::service::tests::node;
+
+    fn commands(extra: &str) -> (Commands, Arc<Outbound>) {
+        let outbound = Arc::new(Outbound::new(100_000));
+        (Commands::new(node(extra), Arc::clone(&outbound)), outbound)
+    }
+
+    async fn sent(outbound: &Outbound) -> Vec<String> {
+        let taken = outbound.take().await.unwrap();
+        taken.frames.iter().map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn connect_subscribe_publish_unsubscribe() {
+        let (mut commands, outbound) = commands("");
+        commands
+            .take("{\"id\":1,\"connect\":{\"name\":\"js\"}}\n{\"id\":2,\"subscribe\":{\"channel\":\"c\"}}")
+            .unwrap();
+        commands.take(r#"{"id":3,"publish":{"channel":"c","data":{"n":1}}}"#).unwrap();
+        commands.take(r#"{"id":4,"unsubscribe":{"channel":"c"}}"#).unwrap();
+        commands.take(r#"{"id":5,"publish":{"channel":"c","data":2}}"#).unwrap();
+        let sent = sent(&outbound).await;
+        assert!(sent[0].starts_with(r#"{"id":1,"connect":{"client":""#), "{sent:?}");
+        assert_eq!(
+            sent[1..],
+            [
+                r#"{"id":2,"subscribe":{}}"#,
+                r#"{"push":{"channel":"c","pub":{"data":{"n":1}}}}"#,
+                r#"{"id":3,"publish":{}}"#,
+                r#"{"id":4,"unsubscribe":{}}"#,
+                r#"{"id":5,"publish":{}}"#,
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn errors_are_replies_and_the_session_goes_on() {
+        let (mut commands, outbound) = commands("[session]\nchannels = 1\nchannel_name_bytes = 4\n");
+        commands.take(r#"{"id":1,"connect":{}}"#).unwrap();
+        for (id, command, code) in [
+            (2, r#""subscribe":{"channel":"c"}"#, 0),
+            (3, r#""subscribe":{"channel":"c"}"#, 105),
+            (4, r#""subscribe":{"channel":"d"}"#, 106),
+            (5, r#""subscribe":{"channel":""}"#, 107),
+            (6, r#""publish":{"channel":"longer","data":1}"#, 107),
+            (7, r#""publish":{"channel":"c"}"#, 107),
+            (8, r#""history":{"channel":"c"}"#, 108),
+            (9, r#""unknown":{}"#, 107),
+        ] {
+            commands.take(&format!("{{\"id\":{id},{command}}}")).unwrap();
+            let reply: serde_json::Value =
+                serde_json::from_str(sent(&outbound).await.last().unwrap()).unwrap();
+            assert_eq!(reply["error"]["code"].as_u64().unwrap_or(0), code, "{command}: {reply}");
+            assert_eq!(reply["id"], id);
+        }
+        assert_eq!(commands.take("{}"), Ok(true));
+    }
+
+    #[test]
+    fn what_is_not_the_protocol_ends_the_session() {
+        for first in ["nonsense", "{}", r#"{"id":1,"subscribe":{"channel":"c"}}"#, r#"{"connect":{}}"#] {
+            assert_eq!(commands("").0.take(first), Err(Disconnect::BAD_REQUEST), "{first}");
+        }
+        let (mut twice, _) = commands("");
+        twice.take(r#"{"id":1,"connect":{}}"#).unwrap();
+        assert_eq!(twice.take(r#"{"id":2,"connect":{}}"#), Err(Disconnect::BAD_REQUEST));
+    }
+
+    #[test]
+    fn ids_are_version_4_uuids() {
+        for _ in 0..100 {
+            let id = client_id();
+            assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
+            assert!("89ab".contains(&id[19..20]), "{id}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One session: reads commands, writes what its queue holds, pings, and closes with the right code. All in one
+//! task, so that whatever way it ends, everything it held is given back by being dropped.
+
+mod commands;
+mod prefixed;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+use tokio_websockets::{CloseCode, Limits, Message, ServerBuilder, WebSocketStream};
+
+use crate::counters::Gauge;
+use crate::hub::{Outbound, Taken};
+use crate::protocol::{Disconnect, PING};
+use crate::service::Node;
+use commands::Commands;
+pub(crate) use prefixed::Prefixed;
+
+/// How long the other side may take to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Sessions leave a stopping node within this time, not all at once.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why a session ends.
+enum End {
+    /// We close it.
+    Close(Disconnect),
+    /// The client closed it, or is gone.
+    Gone(String),
+}
+
+/// Runs a session on an upgraded connection until it ends.
+pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let _counted = Gauge::up(&node.counters.sessions);
+    let limits = Limits::default().max_payload_len(Some(node.config.session.message_bytes));
+    let mut socket = ServerBuilder::new().limits(limits).serve(stream);
+    let outbound = Arc::new(Outbound::new(node.config.session.outbound_queue_bytes));
+    let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound));
+    tracing::debug!(%peer, client = commands.client(), "session open");
+    let end =
+        Session { node, socket: &mut socket, outbound: &outbound, commands: &mut commands }.serve().await;
+    // Nothing more is to be queued for it.
+    let client = commands.client().to_owned();
+    drop(commands);
+    match end {
+        End::Close(disconnect) => {
+            tracing::info!(%peer, client, code = disconnect.code, reason = disconnect.reason, "session closed");
+            close(&mut socket, disconnect).await;
+        }
+        End::Gone(how) => {
+            tracing::debug!(%peer, client, how, "session ended by the client");
+            // Sends what the library queued: the echo of a close, or its own code after a violation.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.close()).await;
+        }
+    }
+}
+
+struct Session<'a, S> {
+    node: &'a Arc<Node>,
+    socket: &'a mut WebSocketStream<S>,
+    outbound: &'a Arc<Outbound>,
+    commands: &'a mut Commands,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
+    async fn serve(&mut self) -> End {
+        let limits = &self.node.config.session;
+        let connect_by = Instant::now() + limits.connect_timeout;
+        // The ping that comes next, or the pong that is waited for.
+        let mut ping_at = Instant::now() + limits.ping_interval;
+        let mut pong_by: Option<Instant> = None;
+        let mut leave_at: Option<Instant> = None;
+        loop {
+            let connected = self.commands.is_connected();
+            tokio::select! {
+                message = self.socket.next() => match message {
+                    Some(Ok(message)) => {
+                        if message.is_close() {
+                            return End::Gone("closed".to_owned());
+                        }
+                        if message.is_ping() {
+                            // The library has queued the pong; it goes out with the next write.
+                            if let Err(end) = self.written(None).await {
+                                return end;
+                            }
+                            continue;
+                        }
+                        let Some(text) = message.as_text() else {
+                            if message.is_pong() {
+                                continue;
+                            }
+                            return End::Close(Disconnect::BAD_REQUEST);
+                        };
+                        match self.commands.take(text) {
+                            Ok(pong) => if pong { pong_by = None },
+                            Err(disconnect) => return End::Close(disconnect),
+                        }
+                    }
+                    Some(Err(error)) => return End::Gone(error.to_string()),
+                    None => return End::Gone("cut".to_owned()),
+                },
+                taken = self.outbound.take() => match taken {
+                    Ok(taken) => if let Err(end) = self.written(Some(taken)).await {
+                        return end;
+                    },
+                    Err(_) => return End::Close(Disconnect::SLOW),
+                },
+                () = tokio::time::sleep_until(connect_by), if !connected => {
+                    return End::Close(Disconnect::STALE);
+                }
+                () = tokio::time::sleep_until(pong_by.unwrap_or(ping_at)), if connected => {
+                    if pong_by.is_some() {
+                        return End::Close(Disconnect::NO_PONG);
+                    }
+                    self.outbound.push(PING);
+                    pong_by = Some(Instant::now() + limits.pong_timeout);
+                    ping_at = Instant::now() + limits.ping_interval;
+                }
+                () = self.node.stopping.cancelled(), if leave_at.is_none() => {
+                    leave_at = Some(Instant::now() + LEAVE_WITHIN.mul_f64(fastrand::f64()));
+                }
+                () = async { tokio::time::sleep_until(leave_at.unwrap_or(connect_by)).await },
+                    if leave_at.is_some() =>
+                {
+                    return End::Close(Disconnect::SHUTDOWN);
+                }
+            }
+        }
+    }
+
+    /// Writes frames (or only what the library has queued) and flushes once.
+    async fn written(&mut self, taken: Option<Taken<'_>>) -> Result<(), End> {
+        let (socket, limit) = (&mut *self.socket, self.node.config.session.write_timeout);
+        let write = async {
+            if let Some(mut taken) = taken {
+                let mut bytes = 0;
+                for frame in taken.frames.drain(..) {
+                    bytes += frame.len();
+                    socket.feed(Message::text(frame)).await?;
+                }
+                socket.flush().await?;
+                taken.written(bytes);
+                return Ok(());
+            }
+            socket.flush().await
+        };
+        tokio::select! {
+            written = tokio::time::timeout(limit, write) => match written {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(End::Gone(tokio_websockets::Error::to_string(&error))),
+                // A reader that takes nothing for so long is a slow one, however little waits for it.
+                Err(_) => Err(End::Close(Disconnect::SLOW)),
+            },
+            () = self.outbound.overflowed() => Err(End::Close(Disconnect::SLOW)),
+        }
+    }
+}
+
+/// Says why, and waits a little for the answer.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, disconnect: Disconnect) {
+    let Ok(code) = CloseCode::try_from(disconnect.code) else { return };
+    let goodbye = async {
+        socket.send(Message::close(Some(code), disconnect.reason)).await?;
+        while let Some(Ok(_)) = socket.next().await {}
+        Ok::<_, tokio_websockets::Error>(())
+    };
+    // A client that does not answer is cut off.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
+}

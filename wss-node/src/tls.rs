@@ -1,0 +1,142 @@
+//! The TLS policy, and why handshakes fail: TLS 1.3 only, two suites, three groups (DESIGN section 5).
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, aws_lc_rs::Ticketer};
+use rustls::{AlertDescription, Error, PeerIncompatible, ServerConfig};
+
+use crate::certs::CertReader;
+
+/// What a server offers: AES-256 first, then ChaCha20; hybrid post-quantum key exchange first.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1],
+        ..default_provider()
+    }
+}
+
+/// The configuration of all handshakes; certificates come from `reader` at each.
+///
+/// # Errors
+/// rustls does not support the policy: a broken build.
+pub(crate) fn server_config(reader: CertReader) -> Result<Arc<ServerConfig>, Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(reader));
+    config.ignore_client_order = true;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.ticketer = Ticketer::new()?;
+    Ok(Arc::new(config))
+}
+
+/// Why a handshake failed, as logs name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The client speaks no TLS 1.3.
+    NoSharedVersion,
+    /// The client offers none of the two suites.
+    NoSharedCipher,
+    /// The client offers none of the three groups.
+    NoSharedGroup,
+    /// No certificate for the name it asked for.
+    UnknownSni,
+    /// It speaks something else than HTTP/1.1.
+    NoApplicationProtocol,
+    /// Plain HTTP on a TLS port.
+    PlainHttp,
+    /// It took too long.
+    Timeout,
+    /// It cut the connection.
+    Reset,
+    /// It said goodbye, with or without an alert.
+    ClientAbort,
+    /// Bytes that are not TLS.
+    Malformed,
+    /// Anything else.
+    Other,
+}
+
+impl Reason {
+    /// In snake case.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSharedVersion => "no_shared_version",
+            Self::NoSharedCipher => "no_shared_cipher",
+            Self::NoSharedGroup => "no_shared_group",
+            Self::UnknownSni => "unknown_sni",
+            Self::NoApplicationProtocol => "no_application_protocol",
+            Self::PlainHttp => "plain_http",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::ClientAbort => "client_abort",
+            Self::Malformed => "malformed",
+            Self::Other => "other",
+        }
+    }
+
+    /// Classifies what tokio-rustls returned.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            return Self::of_tls(error);
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            io::ErrorKind::UnexpectedEof => Self::ClientAbort,
+            io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_tls(error: &Error) -> Self {
+        match error {
+            Error::PeerIncompatible(incompatible) => match incompatible {
+                PeerIncompatible::NoCipherSuitesInCommon => Self::NoSharedCipher,
+                PeerIncompatible::NoKxGroupsInCommon | PeerIncompatible::NamedGroupsExtensionRequired => {
+                    Self::NoSharedGroup
+                }
+                PeerIncompatible::SupportedVersionsExtensionRequired
+                | PeerIncompatible::Tls13RequiredForQuic
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => Self::NoSharedVersion,
+                _ => Self::Other,
+            },
+            Error::NoApplicationProtocol => Self::NoApplicationProtocol,
+            // The resolver found nothing for the name.
+            Error::General(text) if text.contains("no server certificate chain resolved") => Self::UnknownSni,
+            Error::InvalidMessage(_) => Self::Malformed,
+            Error::AlertReceived(AlertDescription::ProtocolVersion) => Self::NoSharedVersion,
+            Error::AlertReceived(_) => Self::ClientAbort,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether the first bytes of a connection are an HTTP request: a TLS record begins with 22.
+pub(crate) fn looks_like_http(first: &[u8]) -> bool {
+    const METHODS: [&[u8]; 9] =
+        [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"DELE", b"PATC", b"CONN", b"PRI "];
+    first.len() >= 4 && METHODS.iter().any(|method| first.starts_with(method))
+}
+
+/// The answer to plain HTTP on the TLS port.
+pub(crate) fn plain_http_answer() -> String {
+    let body = "this port speaks TLS only: use https:// or wss://\n";
+    let length = body.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection};
+
+use super::*;
+use crate::certs::live;
+use crate::certs::validate::tests::{bundle_for, checked};
+
+struct Pair {
+    client: ClientConnection,
+    server: ServerConnection,
+}
+
+/// A server with a certificate for `a.example`, and a client with its root and some provider.
+fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
+    let bundle = bundle_for("web", 1, &["a.example"]);
+    let (mut writer, reader) = live(vec!["a.example".into()]);
+    writer.swap_in(checked(&bundle));
+    let server = ServerConnection::new(server_config(reader).unwrap()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(bundle.trust_anchors[0].clone().into()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(client_provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    let client = ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();
+    Pair { client, server }
+}
+
+impl Pair {
+    /// Runs the handshake to its end; the server's error if it fails.
+    fn run(&mut self) -> Result<(), Error> {
+        while self.client.is_handshaking() || self.server.is_handshaking() {
+            let mut bytes = Vec::new();
+            self.client.write_tls(&mut bytes).unwrap();
+            self.server.read_tls(&mut bytes.as_slice()).unwrap();
+            self.server.process_new_packets()?;
+            let mut bytes = Vec::new();
+            while self.server.wants_write() {
+                self.server.write_tls(&mut bytes).unwrap();
+            }
+            self.client.read_tls(&mut bytes.as_slice()).unwrap();
+            self.client.process_new_packets().unwrap();
+        }
+        Ok(())
+    }
+
+    fn reason(mut self) -> Reason {
+        Reason::of(&io::Error::new(io::ErrorKind::InvalidData, self.run().unwrap_err()))
+    }
+}
+
+#[test]
+fn the_preferred_suite_and_group_are_negotiated() {
+    let mut pair = pair(default_provider(), "a.example", &[b"http/1.1"]);
+    pair.run().unwrap();
+    assert_eq!(pair.server.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    let suite = pair.server.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS13_AES_256_GCM_SHA384);
+    let group = pair.server.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn failures_are_told_apart() {
+    let suites =
+        CryptoProvider { cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256], ..default_provider() };
+    assert_eq!(pair(suites, "a.example", &[]).reason(), Reason::NoSharedCipher);
+    let groups = CryptoProvider { kx_groups: vec![kx_group::SECP384R1], ..default_provider() };
+    assert_eq!(pair(groups, "a.example", &[]).reason(), Reason::NoSharedGroup);
+    assert_eq!(pair(default_provider(), "b.example", &[]).reason(), Reason::UnknownSni);
+    assert_eq!(pair(default_provider(), "a.example", &[b"h2"]).reason(), Reason::NoApplicationProtocol);
+}
+
+#[test]
+fn garbage_and_ends_are_told_apart() {
+    let mut server = pair(default_provider(), "a.example", &[]).server;
+    let mut garbage: &[u8] = b"\x00\x01\x02\x03\x04\x05\x06\x07";
+    server.read_tls(&mut garbage).unwrap();
+    let error = server.process_new_packets().unwrap_err();
+    assert_eq!(Reason::of(&io::Error::new(io::ErrorKind::InvalidData, error)), Reason::Malformed);
+    let of = |kind: io::ErrorKind| Reason::of(&kind.into());
+    assert_eq!(of(io::ErrorKind::UnexpectedEof), Reason::ClientAbort);
+    assert_eq!(of(io::ErrorKind::ConnectionReset), Reason::Reset);
+}
+
+#[test]
+fn plain_http_is_recognised_and_answered() {
+    assert!(looks_like_http(b"GET / HTTP/1.1"));
+    assert!(!looks_like_http(b"\x16\x03\x01\x02"));
+    assert!(!looks_like_http(b"GE"));
+    let answer = plain_http_answer();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+}

@@ -1,0 +1,159 @@
+//! From an HTTP request to a WebSocket: which requests are let through (RFC 6455 section 4.2), and what the
+//! others are told. The decision is a pure function of the request.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use sha1::{Digest, Sha1};
+
+use crate::service::Node;
+
+/// RFC 6455 section 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The subprotocol of the Centrifuge JSON protocol; clients that offer none speak it too.
+const JSON: &str = "centrifuge-json";
+
+/// Why a request is not upgraded.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    status: StatusCode,
+    header: Option<(HeaderName, HeaderValue)>,
+    /// For people.
+    reason: &'static str,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, reason: &'static str) -> Self {
+        Self { status, header: None, reason }
+    }
+
+    fn with(self, name: HeaderName, value: &'static str) -> Self {
+        Self { header: Some((name, HeaderValue::from_static(value))), ..self }
+    }
+}
+
+/// What the 101 must say.
+#[derive(Debug, PartialEq, Eq)]
+struct Accepted {
+    key: String,
+    subprotocol: Option<&'static str>,
+}
+
+/// Answers one request; 101 means that the connection is a WebSocket from here on.
+pub(crate) fn answer<B>(node: &Node, request: &Request<B>, peer: SocketAddr) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    match decide(request, &node.config.listen.path, node.readiness.is_draining()) {
+        Ok(accepted) => {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            // Base64 is always a legal value.
+            if let Ok(key) = accepted.key.parse() {
+                headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+            }
+            if let Some(subprotocol) = accepted.subprotocol {
+                headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+            }
+        }
+        Err(refusal) => {
+            tracing::info!(%peer, status = refusal.status.as_u16(), reason = refusal.reason, "upgrade refused");
+            *response.status_mut() = refusal.status;
+            if let Some((name, value)) = refusal.header {
+                response.headers_mut().insert(name, value);
+            }
+            *response.body_mut() = Full::from(format!("{}\n", refusal.reason));
+        }
+    }
+    response
+}
+
+fn decide<B>(request: &Request<B>, path: &str, draining: bool) -> Result<Accepted, Refusal> {
+    let headers = request.headers();
+    if request.uri().path() != path {
+        return Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            "nothing is here; the WebSocket endpoint has another path",
+        ));
+    }
+    if request.method() != Method::GET {
+        let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
+        return Err(refusal.with(ALLOW, "GET"));
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(Refusal::new(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "a WebSocket upgrade needs HTTP/1.1",
+        ));
+    }
+    if draining {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "this node is stopping");
+        return Err(refusal.with(RETRY_AFTER, "1"));
+    }
+    let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
+    if !lists(headers, &UPGRADE, "websocket") || !lists(headers, &CONNECTION, "upgrade") {
+        return Err(bad("expected a WebSocket upgrade: Upgrade: websocket, Connection: Upgrade"));
+    }
+    match single(headers, &SEC_WEBSOCKET_VERSION) {
+        Some("13") => {}
+        Some(_) => {
+            let refusal =
+                Refusal::new(StatusCode::UPGRADE_REQUIRED, "only version 13 of the WebSocket protocol");
+            return Err(refusal.with(SEC_WEBSOCKET_VERSION, "13"));
+        }
+        None => return Err(bad("Sec-WebSocket-Version is missing, or there are several")),
+    }
+    let key = single(headers, &SEC_WEBSOCKET_KEY)
+        .filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16))
+        .ok_or_else(|| bad("Sec-WebSocket-Key must be the base64 of 16 bytes"))?;
+    let subprotocol = match offered(headers).as_slice() {
+        [] => None,
+        offered if offered.contains(&JSON) => Some(JSON),
+        _ => {
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "none of the offered subprotocols is spoken here",
+            ));
+        }
+    };
+    Ok(Accepted { key: accept_key(key), subprotocol })
+}
+
+/// RFC 6455 section 4.2.2, item 5.4.
+fn accept_key(key: &str) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
+/// The value of a header that must stand once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?.trim();
+    values.next().is_none().then_some(value)
+}
+
+/// Whether a comma-separated header has a token.
+fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+fn offered(headers: &HeaderMap) -> Vec<&str> {
+    tokens(headers, &SEC_WEBSOCKET_PROTOCOL).collect()
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
