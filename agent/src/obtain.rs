@@ -161,8 +161,8 @@ impl Attempt {
             certificate: self.certificate.clone(),
             generation,
             kind,
-            node_id: String::new(),
             detail: detail.to_owned(),
+            ..Event::default()
         });
     }
 }

@@ -27,7 +27,7 @@ struct Run {
 }
 
 /// A step before it has its times.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Event {
     /// Name of the certificate.
     pub certificate: String,
@@ -39,6 +39,10 @@ pub struct Event {
     pub node_id: String,
     /// For people.
     pub detail: String,
+    /// With an ack: what the node took for the checks, in microseconds.
+    pub validate_micros: u64,
+    /// And for the swap.
+    pub swap_micros: u64,
 }
 
 impl Default for Steps {
@@ -76,6 +80,8 @@ impl Steps {
             at_ms: Timestamp::now().as_millisecond(),
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            validate_micros: event.validate_micros,
+            swap_micros: event.swap_micros,
         };
         log(&step, event.kind);
         // Nobody listening is the usual case.
@@ -101,13 +107,7 @@ mod tests {
     use super::*;
 
     fn event(kind: StepKind) -> Event {
-        Event {
-            certificate: "web".into(),
-            generation: 1,
-            kind,
-            node_id: String::new(),
-            detail: String::new(),
-        }
+        Event { certificate: "web".into(), generation: 1, kind, ..Event::default() }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The Sealwire node: a secure WebSocket service whose certificates arrive over a Unix socket, are checked,
 //! swapped in live, and proven to be served by a handshake of its own.
 //!
-//! `listener -> tls -> upgrade -> session -> hub`, and beside it [`certs`], which feeds the resolver that the
+//! `listener -> tls -> upgrade -> session -> hub`, and beside it `certs`, which feeds the resolver that the
 //! handshakes read. `docs/architecture.md` names the rooms.
 
 mod admin;

@@ -174,10 +174,17 @@ impl Managed {
         route::goes_to(self.config.nodes.as_deref(), &self.config.identifiers, node)
     }
 
-    /// What nodes should serve; nothing if what there is was refused.
-    pub(super) fn deliverable(&self, trust_anchors: Vec<CertificateDer<'static>>) -> Option<Deliverable> {
-        let generation =
-            self.current.as_ref().filter(|current| !self.memory.is_quarantined(current.number))?;
+    /// What nodes should serve; nothing if what there is was refused or has expired: nodes would refuse it,
+    /// and that would say nothing about what comes next.
+    pub(super) fn deliverable(
+        &self,
+        trust_anchors: Vec<CertificateDer<'static>>,
+        now: Timestamp,
+    ) -> Option<Deliverable> {
+        let good = |current: &&Arc<Generation>| {
+            current.is_valid_at(now) && !self.memory.is_quarantined(current.number)
+        };
+        let generation = self.current.as_ref().filter(good)?;
         Some(Deliverable {
             generation: Arc::clone(generation),
             identifiers: self.config.identifiers.clone().into(),

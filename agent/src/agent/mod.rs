@@ -497,10 +497,11 @@ impl Agent {
 
     /// Tells all nodes what they should serve.
     fn publish(&self) {
+        let now = self.clock.now();
         let deliverables = self.certificates.iter().filter_map(|(name, managed)| {
             let source = self.sources.get(&managed.current.as_ref()?.metadata.issuer);
             let anchors = source.map(|source| source.issuer.trust_anchors()).unwrap_or_default();
-            Some((name.clone(), managed.deliverable(anchors)?))
+            Some((name.clone(), managed.deliverable(anchors, now)?))
         });
         self.desired.send_replace(Arc::new(deliverables.collect()));
     }
@@ -510,8 +511,8 @@ impl Agent {
             certificate: name.to_owned(),
             generation,
             kind,
-            node_id: String::new(),
             detail,
+            ..steps::Event::default()
         });
     }
 

@@ -330,13 +330,12 @@ impl Connection {
     }
 
     async fn report(&self, certificate: &str, generation: u64, outcome: Outcome) -> Result<(), Closed> {
-        if let Some((kind, detail)) = step_of(&outcome) {
+        if let Some(step) = step_of(&outcome) {
             self.delivery.steps.record(steps::Event {
                 certificate: certificate.to_owned(),
                 generation,
-                kind,
                 node_id: self.node.id.clone(),
-                detail,
+                ..step
             });
         }
         let (node_id, certificate) = (self.node.id.clone(), certificate.to_owned());
@@ -349,19 +348,18 @@ impl Connection {
 }
 
 /// What an outcome is in the live record.
-fn step_of(outcome: &Outcome) -> Option<(StepKind, String)> {
+fn step_of(outcome: &Outcome) -> Option<steps::Event> {
+    let step = |kind, detail| steps::Event { kind, detail, ..steps::Event::default() };
+    let millis = |micros: u64| micros as f64 / 1000.0;
     match outcome {
-        Outcome::Pushed => Some((StepKind::Pushed, String::new())),
-        Outcome::Acked { validate_micros, swap_micros } => Some((
-            StepKind::Acked,
-            format!(
-                "validated in {:.2} ms, swapped in {:.2} ms",
-                *validate_micros as f64 / 1000.0,
-                *swap_micros as f64 / 1000.0
-            ),
-        )),
-        Outcome::Nacked { reason, detail } => Some((StepKind::Nacked, nack_text(*reason, detail))),
-        Outcome::Proven { detail } => Some((StepKind::Proven, detail.clone())),
+        Outcome::Pushed => Some(step(StepKind::Pushed, String::new())),
+        &Outcome::Acked { validate_micros, swap_micros } => {
+            let (validated, swapped) = (millis(validate_micros), millis(swap_micros));
+            let detail = format!("validated in {validated:.2} ms, swapped in {swapped:.2} ms");
+            Some(steps::Event { validate_micros, swap_micros, ..step(StepKind::Acked, detail) })
+        }
+        Outcome::Nacked { reason, detail } => Some(step(StepKind::Nacked, nack_text(*reason, detail))),
+        Outcome::Proven { detail } => Some(step(StepKind::Proven, detail.clone())),
         // What follows from these is the agent's to say.
         Outcome::Unproven { .. } | Outcome::Unanswered => None,
     }

@@ -179,7 +179,7 @@ fn timeline(renewal: &Renewal, load: &Load) -> String {
     }
     // The node tells how long the swap took; the ack says when it was over.
     let (validated, swapped) = renewal.step(StepKind::Acked).map_or_else(Default::default, |acked| {
-        (millis(Duration::from_micros(acked.elapsed_micros.saturating_sub(swap_micros(acked)))), since(acked))
+        (millis(Duration::from_micros(acked.elapsed_micros.saturating_sub(acked.swap_micros))), since(acked))
     });
     let counts = &load.counts;
     format!(
@@ -196,11 +196,4 @@ fn timeline(renewal: &Renewal, load: &Load) -> String {
 
 fn since(step: &Step) -> String {
     millis(Duration::from_micros(step.elapsed_micros))
-}
-
-/// "validated in 0.61 ms, swapped in 0.02 ms"
-fn swap_micros(acked: &Step) -> u64 {
-    let text = acked.detail.split("swapped in ").nth(1).and_then(|rest| rest.split(' ').next());
-    let swap: f64 = text.and_then(|text| text.parse().ok()).unwrap_or_default();
-    (swap * 1000.0) as u64
 }
