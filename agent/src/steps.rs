@@ -69,7 +69,12 @@ impl Steps {
             }
             let took = now - run.last;
             run.last = now;
-            (took, now - run.started)
+            let elapsed = now - run.started;
+            if matches!(event.kind, StepKind::Done | StepKind::Failed) {
+                // What comes later (a node that pairs again) belongs to no run.
+                runs.remove(&event.certificate);
+            }
+            (took, elapsed)
         };
         let step = Step {
             certificate: event.certificate,

@@ -169,3 +169,44 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
     }
     Some(line_at(text, offset))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "top = 1\n[a.b]\nkey = 2\n\n[[list]]\nname = \"x\"\n[[list]]\nname = \"y\"\nmore = [\n  1,\n  2,\n]\n";
+
+    fn line(path: &[&str]) -> Option<usize> {
+        let path: Vec<_> = path.iter().map(|part| (*part).to_owned()).collect();
+        line_of(TEXT, &path)
+    }
+
+    #[test]
+    fn keys_are_found_on_their_lines() {
+        assert_eq!(line(&["top"]), Some(1));
+        assert_eq!(line(&["a", "b", "key"]), Some(3));
+        assert_eq!(line(&["list", "1", "name"]), Some(8));
+        assert_eq!(line(&["list", "1", "more", "1"]), Some(11));
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_sought_at_its_table() {
+        assert_eq!(line(&["list", "1", "absent"]), Some(7));
+        assert_eq!(line(&["absent"]), None);
+        assert_eq!(line(&[]), None);
+    }
+
+    #[test]
+    fn a_fault_is_one_line_with_file_line_and_key() {
+        let error =
+            ConfigError::from_fault(Path::new("f.toml"), TEXT, Fault::new(&["a", "b", "key"], "is odd"));
+        assert_eq!(error.to_string(), "f.toml:3: a.b.key: is odd");
+        let io = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = ConfigError::unreadable(Path::new("f.toml"), "prog", &io).to_string();
+        assert!(
+            error.starts_with("f.toml: cannot read") && error.contains("`prog config example`"),
+            "{error}"
+        );
+    }
+}

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use zeroize::Zeroize;
 
 use crate::anchors::Anchors;
 use crate::v1::NackReason;
@@ -215,11 +216,12 @@ pub fn matching_key(
     chain: &[CertificateDer<'static>],
     key: &PrivatePkcs8KeyDer<'_>,
 ) -> Result<CertifiedKey, Rejection> {
-    let key = PrivateKeyDer::Pkcs8(key.clone_key());
-    let signer = default_provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| Rejection::new(NackReason::Malformed, format!("the private key: {error}")))?;
+    // By reference, unlike the provider's own loader, so that this copy can be wiped.
+    let mut copy = PrivateKeyDer::Pkcs8(key.clone_key());
+    let signer = any_supported_type(&copy);
+    copy.zeroize();
+    let signer =
+        signer.map_err(|error| Rejection::new(NackReason::Malformed, format!("the private key: {error}")))?;
     let certified_key = CertifiedKey::new(chain.to_vec(), signer);
     // Strictly: rustls' own from_der() lets "unknown" pass.
     certified_key.keys_match().map_err(|_| {

@@ -14,7 +14,8 @@ use sealwire_tests::process::run;
 use sealwire_tests::world::{AgentSettings, PATIENCE, World};
 use sealwire_tests::{eventually, session, tools};
 
-const HARSH: [(&str, &str); 1] = [("PEBBLE_WFE_NONCEREJECT", "30")];
+/// A third of good nonces is refused, and every order is validated anew.
+const HARSH: [(&str, &str); 2] = [("PEBBLE_WFE_NONCEREJECT", "30"), ("PEBBLE_AUTHZREUSE", "0")];
 
 fn settings(pebble: &Pebble) -> AgentSettings {
     AgentSettings { issuers: pebble.issuer.clone(), ..AgentSettings::default() }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::tls::Reason;
+
 /// Counters of the whole node.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -9,15 +11,34 @@ pub(crate) struct Counters {
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
     pub(crate) handshakes: AtomicU64,
-    /// Handshakes that failed, for whatever reason.
-    pub(crate) handshake_failures: AtomicU64,
+    /// Handshakes that failed, in the order of [`Reason::ALL`].
+    handshake_failures: [AtomicU64; Reason::ALL.len()],
+    /// Connections closed at once because `listen.max_connections` was reached.
+    pub(crate) turned_away: AtomicU64,
     /// Publications accepted.
     pub(crate) publications: AtomicU64,
+    /// Publications put into the queue of a subscriber.
+    pub(crate) deliveries: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_many(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A handshake failed.
+    pub(crate) fn handshake_failed(&self, reason: Reason) {
+        Self::add(&self.handshake_failures[reason as usize]);
+    }
+
+    /// Failed handshakes by reason, without the reasons that did not occur.
+    pub(crate) fn handshake_failures(&self) -> impl Iterator<Item = (Reason, u64)> {
+        let counts = Reason::ALL.into_iter().zip(self.handshake_failures.iter().map(Self::get));
+        counts.filter(|(_, count)| *count > 0)
     }
 
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
@@ -39,5 +60,21 @@ impl<'a> Gauge<'a> {
 impl Drop for Gauge<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_counted_by_reason() {
+        let counters = Counters::default();
+        for reason in Reason::ALL {
+            counters.handshake_failed(reason);
+        }
+        counters.handshake_failed(Reason::PlainHttp);
+        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 12);
+        assert!(counters.handshake_failures().any(|found| found == (Reason::PlainHttp, 2)));
     }
 }

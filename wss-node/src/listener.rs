@@ -2,7 +2,7 @@
 //! is a certificate to serve. One task per connection, from accept to the end of its session.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,41 +58,71 @@ impl Bound {
     }
 }
 
+/// Places besides `max_connections` for peers on this machine, for a handshake and no session: a full node must
+/// still be able to prove what it serves.
+const PROOF_PLACES: usize = 16;
+
+/// Room for one connection, given back on drop.
+struct Place {
+    /// For a handshake and no session.
+    proof_only: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct Places {
+    sessions: Arc<Semaphore>,
+    proofs: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(max_connections: usize) -> Self {
+        Self {
+            sessions: Arc::new(Semaphore::new(max_connections)),
+            proofs: Arc::new(Semaphore::new(PROOF_PLACES)),
+        }
+    }
+
+    /// A place for a peer; `None` if there is none for it.
+    fn take(&self, peer: IpAddr, own: IpAddr) -> Option<Place> {
+        if let Ok(permit) = Arc::clone(&self.sessions).try_acquire_owned() {
+            return Some(Place { proof_only: false, _permit: permit });
+        }
+        let local = peer.is_loopback() || peer == own;
+        let permit = Arc::clone(&self.proofs).try_acquire_owned().ok().filter(|_| local)?;
+        Some(Place { proof_only: true, _permit: permit })
+    }
+}
+
 /// Accepts until the node stops.
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, connections: TaskTracker) {
-    let places = Arc::new(Semaphore::new(node.config.listen.max_connections));
+    let places = Places::new(node.config.listen.max_connections);
     let acceptor = TlsAcceptor::from(Arc::clone(&node.tls));
     loop {
-        let accepted = async {
-            // The semaphore is never closed; at the limit, connections wait in the backlog.
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = node.stopping.cancelled() => return,
         };
-        match (place, accepted) {
-            (Ok(place), Ok((tcp, peer))) => {
-                connections.spawn(connection(Arc::clone(&node), acceptor.clone(), tcp, peer, place));
-            }
-            (_, Err(error)) => {
+        let (tcp, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
                 // A full descriptor table passes; ending the loop would not.
                 tracing::warn!(%error, "cannot accept; trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
             }
-            (Err(_), _) => return,
+        };
+        let own = tcp.local_addr().map_or(peer.ip(), |own| own.ip());
+        match places.take(peer.ip(), own) {
+            Some(place) => {
+                connections.spawn(connection(Arc::clone(&node), acceptor.clone(), tcp, peer, place));
+            }
+            // Closed before TLS: this is what it costs least.
+            None => Counters::add(&node.counters.turned_away),
         }
     }
 }
 
-async fn connection(
-    node: Arc<Node>,
-    acceptor: TlsAcceptor,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    _place: OwnedSemaphorePermit,
-) {
+async fn connection(node: Arc<Node>, acceptor: TlsAcceptor, tcp: TcpStream, peer: SocketAddr, place: Place) {
     // Small frames must not wait for one another; a failure to set it costs only time.
     let _ = tcp.set_nodelay(true);
     let limit = node.config.listen.handshake_timeout;
@@ -103,12 +133,13 @@ async fn connection(
         Err(_) => return failed(&node, peer, Reason::Timeout, &format!("not done within {limit:?}")),
     };
     Counters::add(&node.counters.handshakes);
-    let Some((stream, read_ahead)) = Box::pin(http(&node, stream, peer)).await else { return };
+    let Some((stream, read_ahead)) = Box::pin(http(&node, stream, peer, &place)).await else { return };
     session::run(&node, session::Prefixed::new(stream, read_ahead), peer).await;
+    drop(place);
 }
 
 fn failed(node: &Node, peer: SocketAddr, reason: Reason, detail: &str) {
-    Counters::add(&node.counters.handshake_failures);
+    node.counters.handshake_failed(reason);
     tracing::info!(%peer, reason = reason.as_str(), detail, "TLS handshake failed");
 }
 
@@ -141,10 +172,15 @@ async fn drain(tcp: &mut TcpStream) {
 }
 
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
-async fn http(node: &Arc<Node>, stream: Stream, peer: SocketAddr) -> Option<(Stream, bytes::Bytes)> {
+async fn http(
+    node: &Node,
+    stream: Stream,
+    peer: SocketAddr,
+    place: &Place,
+) -> Option<(Stream, bytes::Bytes)> {
     let upgraded = Mutex::<Option<OnUpgrade>>::default();
     let service = service_fn(|mut request| {
-        let response = upgrade::answer(node, &request, peer);
+        let response = upgrade::answer(node, &request, peer, place.proof_only);
         if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
             *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(hyper::upgrade::on(&mut request));
         }
@@ -173,6 +209,21 @@ async fn http(node: &Arc<Node>, stream: Stream, peer: SocketAddr) -> Option<(Str
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_node_lets_in_proofs_and_nobody_else() {
+        let places = Places::new(1);
+        let (far, own, loopback) = ("192.0.2.1", "192.0.2.9", "127.0.0.1");
+        let take = |peer: &str| places.take(peer.parse().unwrap(), own.parse().unwrap());
+        let first = take(far);
+        assert!(first.as_ref().is_some_and(|place| !place.proof_only));
+        assert!(take(far).is_none());
+        assert!(take(own).is_some_and(|place| place.proof_only));
+        let proofs: Vec<_> = (0..=PROOF_PLACES).filter_map(|_| take(loopback)).collect();
+        assert_eq!(proofs.len(), PROOF_PLACES);
+        drop(first);
+        assert!(take(far).is_some_and(|place| !place.proof_only));
+    }
 
     #[tokio::test]
     async fn a_bound_port_is_taken_but_refuses_until_it_listens() {

@@ -36,6 +36,12 @@ impl Readiness {
         self.update();
     }
 
+    /// What is served of this certificate could not be seen: its names no longer count.
+    pub(crate) fn unproven(&self, certificate: &str) {
+        self.state().proven.remove(certificate);
+        self.update();
+    }
+
     /// From now on no traffic should come.
     pub(crate) fn drain(&self) {
         self.state().draining = true;

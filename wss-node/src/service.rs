@@ -138,7 +138,19 @@ async fn stop(node: &Node, connections: &TaskTracker) {
     if tokio::time::timeout(limit, connections.wait()).await.is_err() {
         tracing::warn!(left = connections.len(), "connections cut off: they did not end within {limit:?}");
     }
-    tracing::info!(sessions, publications = Counters::get(&node.counters.publications), "node stopped");
+    let failures: Vec<_> = node
+        .counters
+        .handshake_failures()
+        .map(|(reason, count)| format!("{}={count}", reason.as_str()))
+        .collect();
+    tracing::info!(
+        sessions,
+        publications = Counters::get(&node.counters.publications),
+        deliveries = Counters::get(&node.counters.deliveries),
+        handshake_failures = failures.join(" "),
+        turned_away = Counters::get(&node.counters.turned_away),
+        "node stopped"
+    );
 }
 
 #[cfg(test)]

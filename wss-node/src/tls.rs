@@ -64,6 +64,21 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// Each of them once, in the order of their numbers.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::NoSharedVersion,
+        Self::NoSharedCipher,
+        Self::NoSharedGroup,
+        Self::UnknownSni,
+        Self::NoApplicationProtocol,
+        Self::PlainHttp,
+        Self::Timeout,
+        Self::Reset,
+        Self::ClientAbort,
+        Self::Malformed,
+        Self::Other,
+    ];
+
     /// In snake case.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -106,7 +121,10 @@ impl Reason {
                 | PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
                 | PeerIncompatible::ServerDoesNotSupportTls12Or13
-                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => Self::NoSharedVersion,
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                // rustls looks for this extension before it looks at versions. TLS 1.3 does not go without it
+                // (RFC 8446 section 9.2), TLS 1.1 and older do not know it.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired => Self::NoSharedVersion,
                 _ => Self::Other,
             },
             Error::NoApplicationProtocol => Self::NoApplicationProtocol,

@@ -98,3 +98,40 @@ fn plain_http_is_recognised_and_answered() {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
 }
+
+/// A ClientHello with CBC suites and some extensions, by hand: rustls was built without TLS 1.2.
+fn hello(version: [u8; 2], extensions: &[u8]) -> Vec<u8> {
+    let mut body = version.to_vec();
+    body.extend([7; 32]);
+    body.extend([0, 0, 4, 0x00, 0x2f, 0x00, 0x05, 1, 0]);
+    if !extensions.is_empty() {
+        body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+        body.extend(extensions);
+    }
+    let length = u16::try_from(body.len()).unwrap();
+    let mut record = vec![22, 3, 1];
+    record.extend((length + 4).to_be_bytes());
+    record.extend([1, 0]);
+    record.extend(length.to_be_bytes());
+    record.extend(body);
+    record
+}
+
+#[test]
+fn old_versions_are_told_with_and_without_extensions() {
+    let signature_algorithms = [0, 13, 0, 4, 0, 2, 4, 3];
+    let hellos = [
+        hello([3, 3], &signature_algorithms),
+        hello([3, 3], &[]),
+        hello([3, 2], &[]),
+        hello([3, 1], &[]),
+        hello([3, 0], &[]),
+    ];
+    for bytes in hellos {
+        let mut server = pair(default_provider(), "a.example", &[]).server;
+        server.read_tls(&mut bytes.as_slice()).unwrap();
+        let error = server.process_new_packets().unwrap_err();
+        let reason = Reason::of(&io::Error::new(io::ErrorKind::InvalidData, error));
+        assert_eq!(reason, Reason::NoSharedVersion, "{:?}", &bytes[9..11]);
+    }
+}

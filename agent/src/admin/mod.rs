@@ -61,9 +61,7 @@ impl AdminService for Admin {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<StepStream>, Status> {
         let RenewRequest { certificates, all, force } = request.into_inner();
-        // Before the request is put, or its first steps would be missed.
-        let steps = self.steps.listen();
-        let followed = self
+        let (followed, steps) = self
             .ask(|reply| Command::Renew { certificates, all, force, reply })
             .await?
             .map_err(Status::invalid_argument)?;

@@ -109,6 +109,8 @@ impl Managed {
         self.obtaining = false;
         self.damage = None;
         self.run = Some(Run::Delivering { generation: generation.number, deadline });
+        // Numbers start again when somebody has emptied the store: what was refused then is not this one.
+        self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
         self.current = Some(Arc::new(generation));
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {

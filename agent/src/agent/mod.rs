@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sealwire_proto::anchors::Anchors;
-use sealwire_proto::v1::{self, StatusReply, StepKind};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use sealwire_proto::v1::{self, StatusReply, Step, StepKind};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// Attempts that run at the same time.
 const MAX_ATTEMPTS: usize = 16;
 
+/// Certificates whose renewal is followed, and all steps from the request on.
+pub type Followed = (Vec<String>, broadcast::Receiver<Step>);
+
 /// What the admin service asks of the loop.
 #[derive(Debug)]
 pub enum Command {
@@ -49,8 +52,8 @@ pub enum Command {
         all: bool,
         /// Even though a back-off is running.
         force: bool,
-        /// Who is followed.
-        reply: oneshot::Sender<Result<Vec<String>, String>>,
+        /// Who is followed, and all steps from here on: those of an earlier run are not among them.
+        reply: oneshot::Sender<Result<Followed, String>>,
     },
     /// The current generation.
     Current {
@@ -232,6 +235,10 @@ impl Agent {
                 if self.nodes.get(&node_id).is_some_and(|node| node.connection == connection) {
                     self.nodes.remove(&node_id);
                     self.node_seen(&node_id, now);
+                    // Nobody waits for the proof of a node that is gone.
+                    for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
+                        self.settle(&name);
+                    }
                 }
             }
             Event::Reported { node_id, report } => {
@@ -353,8 +360,7 @@ impl Agent {
             self.end_run(name, number, Ok("stored; it goes to no node".to_owned()));
             return;
         }
-        let missing = self.unproven_on(managed, number);
-        if missing.is_empty() {
+        if self.unproven_on(managed, number).is_empty() {
             let count = self.targets(managed).count();
             self.end_run(name, number, Ok(format!("proven on {count} node(s)")));
         }
@@ -418,7 +424,7 @@ impl Agent {
             }
             Command::Renew { certificates, all, force, reply } => {
                 let names = self.named(certificates, all);
-                let _ = reply.send(names.clone());
+                let _ = reply.send(names.clone().map(|names| (names, self.steps.listen())));
                 for name in names.unwrap_or_default() {
                     self.request(&name, force);
                 }

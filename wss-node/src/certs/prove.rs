@@ -6,6 +6,8 @@ use std::time::Duration;
 use sealwire_proto::probe;
 use tokio::time::Instant;
 
+use super::CertReader;
+
 /// The listener may be a moment away from accepting, on the first certificate.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two handshakes until then.
@@ -27,7 +29,12 @@ pub(crate) fn dialable(listening: SocketAddr) -> SocketAddr {
 ///
 /// # Errors
 /// The last handshake that failed or saw another leaf, in words.
-pub(crate) async fn prove(address: SocketAddr, names: &[String], want: [u8; 32]) -> Result<Duration, String> {
+pub(crate) async fn prove(
+    address: SocketAddr,
+    names: &[String],
+    want: [u8; 32],
+    reader: &CertReader,
+) -> Result<Duration, String> {
     let end = Instant::now() + PATIENCE;
     let address = address.to_string();
     let mut longest = Duration::ZERO;
@@ -35,7 +42,7 @@ pub(crate) async fn prove(address: SocketAddr, names: &[String], want: [u8; 32])
         longest = longest.max(loop {
             let error = match probe::handshake(&address, name, HANDSHAKE_TIMEOUT).await {
                 Ok(seen) if seen.leaf_sha256 == want => break seen.took,
-                Ok(seen) => format!("for {name}, saw leaf {}", sealwire_proto::hex(&seen.leaf_sha256[..8])),
+                Ok(seen) => other_leaf(name, seen.leaf_sha256, reader),
                 Err(error) => error.to_string(),
             };
             if Instant::now() >= end {
@@ -45,6 +52,19 @@ pub(crate) async fn prove(address: SocketAddr, names: &[String], want: [u8; 32])
         });
     }
     Ok(longest)
+}
+
+/// Most likely two certificates are for one name, and only one of them can answer.
+fn other_leaf(name: &str, seen: [u8; 32], reader: &CertReader) -> String {
+    match reader.with_leaf(seen) {
+        Some(other) => format!(
+            "for {name}, saw the leaf of certificate {} generation {}; let only one certificate be for {name}",
+            other.certificate, other.generation
+        ),
+        None => {
+            format!("for {name}, saw leaf {}, which is not of this node", sealwire_proto::hex(&seen[..8]))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls_pki_types::UnixTime;
-use sealwire_proto::socket::dial;
+use sealwire_proto::socket::{CLOSED, dial};
 use sealwire_proto::v1::delivery_service_client::DeliveryServiceClient;
 use sealwire_proto::v1::{
     Ack, AgentMessage, Bundle, Hello, Nack, NodeMessage, Report, Serving, agent_message, node_message,
@@ -28,6 +28,8 @@ use crate::readiness::Readiness;
 const OUTBOUND_MESSAGES: usize = 64;
 /// How often the agent hears how the node is.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// After a proof that failed: the listener may yet be reached, or an overlapping certificate removed.
+const PROVE_AGAIN: Duration = Duration::from_secs(30);
 /// A stream that lived this long was a healthy one: the next dial starts over with short waits.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 
@@ -66,6 +68,7 @@ impl Receiver {
     async fn stream(&mut self) -> String {
         let channel = match dial(&self.socket).await {
             Ok(channel) => channel,
+            Err(error) if error.detail.contains(CLOSED) => return refused(error),
             Err(error) => return error.to_string(),
         };
         let (sender, outbound) = mpsc::channel(OUTBOUND_MESSAGES);
@@ -144,7 +147,8 @@ impl Receiver {
         let validated = Instant::now();
         let (leaf, serial) = (served.leaf.sha256, served.leaf.serial.clone());
         let names = self.validator.covered(&served);
-        let is_new = held.is_none_or(|held| held.leaf.sha256 != leaf);
+        // A new number on the same leaf is a swap too: its chain may be another, and reports must name it.
+        let is_new = held.is_none_or(|held| (held.generation, held.leaf.sha256) != (generation, leaf));
         if is_new {
             self.writer.swap_in(served);
         }
@@ -161,7 +165,8 @@ impl Receiver {
             tracing::info!(certificate, generation, serial, rollback, names = names.join(", "), "swapped in");
         }
         let proof = Proof { certificate, generation, serial, leaf, names };
-        tokio::spawn(proof.run(self.listener, Arc::clone(&self.readiness), answers.clone()));
+        let (reader, readiness) = (self.reader.clone(), Arc::clone(&self.readiness));
+        tokio::spawn(proof.run(self.listener, reader, readiness, answers.clone()));
     }
 
     fn report(&self, answers: &mpsc::Sender<NodeMessage>) {
@@ -169,7 +174,7 @@ impl Receiver {
             ready: self.readiness.obstacle().is_none(),
             sessions: Counters::get(&self.counters.sessions),
             handshakes: Counters::get(&self.counters.handshakes),
-            handshake_failures: Counters::get(&self.counters.handshake_failures),
+            handshake_failures: self.counters.handshake_failures().map(|(_, count)| count).sum(),
         };
         // A full queue means that the agent reads nothing: the next report is as good.
         let _ = answers.try_send(message(node_message::Body::Report(report)));
@@ -186,30 +191,64 @@ struct Proof {
 }
 
 impl Proof {
-    async fn run(self, listener: SocketAddr, readiness: Arc<Readiness>, answers: mpsc::Sender<NodeMessage>) {
-        let seen = prove::prove(listener, &self.names, self.leaf).await;
-        let Self { certificate, generation, serial, leaf, names } = self;
-        let (handshake_micros, error) = match seen {
-            Ok(took) => {
-                let was_ready = readiness.obstacle().is_none();
-                readiness.proven(&certificate, generation, names);
-                if !was_ready && readiness.obstacle().is_none() {
-                    tracing::info!(
-                        "ready: serving {certificate} generation {generation} (serial {serial}, proven)"
+    async fn run(
+        self,
+        listener: SocketAddr,
+        reader: CertReader,
+        readiness: Arc<Readiness>,
+        answers: mpsc::Sender<NodeMessage>,
+    ) {
+        while self.is_served(&reader) {
+            let seen = prove::prove(listener, &self.names, self.leaf, &reader).await;
+            // Another swap may have come meanwhile: then this proof says nothing about what is served.
+            if !self.is_served(&reader) {
+                return;
+            }
+            let error = seen.as_ref().err().cloned().unwrap_or_default();
+            let serving = Serving {
+                certificate: self.certificate.clone(),
+                generation: self.generation,
+                leaf_sha256: self.leaf.to_vec(),
+                handshake_micros: seen.as_ref().map_or(0, |took| micros(*took)),
+                error,
+            };
+            match seen {
+                Ok(_) => self.seen(&readiness),
+                Err(error) => {
+                    let Self { certificate, generation, .. } = &self;
+                    tracing::warn!(
+                        certificate,
+                        generation,
+                        error,
+                        "no handshake with our own listener saw it"
                     );
-                } else {
-                    tracing::info!(certificate, generation, serial, "proven");
+                    readiness.unproven(certificate);
                 }
-                (micros(took), String::new())
             }
-            Err(error) => {
-                tracing::warn!(certificate, generation, error, "no handshake with our own listener saw it");
-                (0, error)
+            let proven = serving.error.is_empty();
+            answer(&answers, node_message::Body::Serving(serving)).await;
+            if proven {
+                return;
             }
-        };
-        let serving =
-            Serving { certificate, generation, leaf_sha256: leaf.to_vec(), handshake_micros, error };
-        answer(&answers, node_message::Body::Serving(serving)).await;
+            tokio::time::sleep(PROVE_AGAIN).await;
+        }
+    }
+
+    fn is_served(&self, reader: &CertReader) -> bool {
+        reader.with_leaf(self.leaf).is_some_and(|served| {
+            (&served.certificate, served.generation) == (&self.certificate, self.generation)
+        })
+    }
+
+    fn seen(&self, readiness: &Readiness) {
+        let Self { certificate, generation, serial, .. } = self;
+        let was_ready = readiness.obstacle().is_none();
+        readiness.proven(certificate, *generation, self.names.clone());
+        if !was_ready && readiness.obstacle().is_none() {
+            tracing::info!("ready: serving {certificate} generation {generation} (serial {serial}, proven)");
+        } else {
+            tracing::info!(certificate, generation, serial, "proven");
+        }
     }
 }
 
@@ -230,12 +269,17 @@ fn micros(duration: Duration) -> u64 {
 fn closed_early(status: &tonic::Status) -> String {
     let text = sealwire_proto::socket::chain_of(status);
     match status.code() {
-        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Internal => format!(
-            "{text}; if this repeats, is this user (uid {}) in the agent's delivery.allow_uids or allow_gids?",
-            rustix::process::geteuid().as_raw()
-        ),
+        tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Internal => refused(text),
         _ => text,
     }
+}
+
+/// An agent that does not know us just closes.
+fn refused(text: impl std::fmt::Display) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    format!(
+        "{text}; if this repeats, is this user (uid {uid}) in the agent's delivery.allow_uids or allow_gids?"
+    )
 }
 
 impl std::fmt::Debug for Receiver {

@@ -3,6 +3,7 @@
 //! leaf.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,7 +31,9 @@ struct ServedSet {
     default: Option<Arc<Served>>,
 }
 
-/// Makes the two ends. `server_names` decides which certificate is the default: the one that covers the first.
+/// Makes the two ends. `server_names` decides which certificate is the default: the one for the first address
+/// among them, because those who connect to an address name no server (RFC 6066 section 3); else the one for the
+/// first name.
 pub(crate) fn live(server_names: Vec<String>) -> (CertWriter, CertReader) {
     let set = Arc::new(ArcSwap::from_pointee(ServedSet::default()));
     (CertWriter { set: Arc::clone(&set), server_names }, CertReader { set })
@@ -73,7 +76,13 @@ impl ServedSet {
             }
         }
         let mut set = Self { by_certificate, by_name, default: None };
-        let preferred = server_names.iter().find_map(|name| set.find(name)).cloned();
+        // An address may be written in several ways; leaves have it in the usual one.
+        let addresses = server_names.iter().filter_map(|name| name.parse::<IpAddr>().ok());
+        let preferred = addresses
+            .filter_map(|address| set.find(&address.to_string()))
+            .chain(server_names.iter().filter_map(|name| set.find(name)))
+            .next()
+            .cloned();
         set.default = preferred.or_else(|| set.by_certificate.values().next().cloned());
         set
     }
@@ -103,6 +112,11 @@ impl CertReader {
             leaf_sha256: served.leaf.sha256.to_vec(),
         };
         self.set.load().by_certificate.values().map(held).collect()
+    }
+
+    /// What is served with this leaf.
+    pub(crate) fn with_leaf(&self, sha256: [u8; 32]) -> Option<Arc<Served>> {
+        self.set.load().by_certificate.values().find(|served| served.leaf.sha256 == sha256).cloned()
     }
 
     /// All that is served.
@@ -152,6 +166,15 @@ mod tests {
         assert_eq!(found("w.example"), None);
         assert_eq!(found("z.y.w.example"), None);
         assert_eq!(set.default.as_ref().unwrap().certificate, "two");
+    }
+
+    #[test]
+    fn who_names_no_server_connects_to_an_address() {
+        let (mut writer, reader) = live(vec!["a.example".into(), "0:0::1".into()]);
+        writer.swap_in(served("name", 1, &["a.example"]));
+        assert_eq!(reader.set.load().default.as_ref().unwrap().certificate, "name");
+        writer.swap_in(served("address", 1, &["::1"]));
+        assert_eq!(reader.set.load().default.as_ref().unwrap().certificate, "address");
     }
 
     #[test]

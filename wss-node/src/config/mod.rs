@@ -74,7 +74,7 @@ pub struct ListenConfig {
     pub address: SocketAddr,
     /// Path of the WebSocket endpoint.
     pub path: String,
-    /// Connections at the same time; more wait in the backlog.
+    /// Connections at the same time; more are closed at once.
     pub max_connections: usize,
     /// From accept to the end of the TLS handshake.
     #[serde(deserialize_with = "duration")]
@@ -189,8 +189,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let environment =
-            Env::prefixed(PREFIX).filter(|key| key == "node_id" || key.as_str().contains("__")).split("__");
+        // Other variables are not ours: WSS_NODE_CONFIG is the command line's, and Kubernetes sets
+        // WSS_NODE_PORT and the like beside a service of that name.
+        let environment = Env::prefixed(PREFIX)
+            .filter(|key| key == "node_id" || key == "server_names" || key.as_str().contains("__"))
+            .split("__");
         let figment = Figment::from(Toml::string(text)).merge(environment);
         let config: Self =
             figment.extract().map_err(|error| ConfigError::from_figment(path, text, PREFIX, &error))?;
@@ -219,6 +222,9 @@ impl Config {
             }
         }
         absolute_path(&["delivery", "socket"], &self.delivery.socket)?;
+        if let Some(path) = &self.delivery.trust_roots {
+            absolute_path(&["delivery", "trust_roots"], path)?;
+        }
         if !self.listen.path.starts_with('/') {
             return Err(Fault::new(&["listen", "path"], "expected a path that begins with \"/\""));
         }

@@ -30,6 +30,16 @@ fn errors_name_file_line_and_key() {
             "server_names = [\"a\"]\n[delivery]\nsocket = \"x\"",
             "n.toml:3: delivery.socket: \"x\" is relative",
         ),
+        (
+            "server_names = [\"a\"]\n[delivery]\ntrust_roots = \"x\"",
+            "n.toml:3: delivery.trust_roots: \"x\" is relative",
+        ),
+        (
+            "server_names = [\"a\"]\n[listen]\nmax_connections = \"many\"",
+            "n.toml:3: listen.max_connections: found the string \"many\", expected",
+        ),
+        ("server_names = [\"a\"]\n[listen]\naddress = \"here\"", "n.toml:3: listen.address: "),
+        ("server_names = [\"a\"]\n[session\nchannels = 1", "n.toml:2: not valid TOML: "),
         ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
     ];
     for (text, expected) in cases {

@@ -100,8 +100,9 @@ impl Commands {
     fn publish(&self, request: &Publish) -> Result<(), ReplyError> {
         self.check_name(&request.channel)?;
         let data = request.data.as_ref().ok_or(ReplyError::BAD_REQUEST)?;
-        self.node.hub.publish(&request.channel, &protocol::push(&request.channel, data));
+        let deliveries = self.node.hub.publish(&request.channel, &protocol::push(&request.channel, data));
         Counters::add(&self.node.counters.publications);
+        Counters::add_many(&self.node.counters.deliveries, deliveries);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_websockets::{CloseCode, Limits, Message, ServerBuilder, WebSocketStream};
@@ -32,6 +32,8 @@ enum End {
     Close(Disconnect),
     /// The client closed it, or is gone.
     Gone(String),
+    /// The client broke RFC 6455 or sent too much; the library has queued the close code for it.
+    Violated(String),
 }
 
 /// Runs a session on an upgraded connection until it ends.
@@ -57,8 +59,16 @@ where
         }
         End::Gone(how) => {
             tracing::debug!(%peer, client, how, "session ended by the client");
-            // Sends what the library queued: the echo of a close, or its own code after a violation.
+            // Sends what the library queued: the echo of a close.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.close()).await;
+        }
+        End::Violated(how) => {
+            tracing::info!(%peer, client, how, "session closed: the client broke the WebSocket protocol");
+            let goodbye = async {
+                let _ = socket.close().await;
+                discard(socket.get_mut()).await;
+            };
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
         }
     }
 }
@@ -104,7 +114,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                             Err(disconnect) => return End::Close(disconnect),
                         }
                     }
-                    Some(Err(error)) => return End::Gone(error.to_string()),
+                    Some(Err(tokio_websockets::Error::Io(error))) => return End::Gone(error.to_string()),
+                    Some(Err(error)) => return End::Violated(error.to_string()),
                     None => return End::Gone("cut".to_owned()),
                 },
                 taken = self.outbound.take() => match taken {
@@ -164,6 +175,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 }
 
+/// Reads to the end: a socket closed with unread bytes is reset, and the reset overtakes the close code.
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S) {
+    let mut buffer = [0; 1024];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+}
+
 /// Says why, and waits a little for the answer.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, disconnect: Disconnect) {
     let Ok(code) = CloseCode::try_from(disconnect.code) else { return };
@@ -175,3 +192,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S
     // A client that does not answer is cut off.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

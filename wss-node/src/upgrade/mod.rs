@@ -48,10 +48,29 @@ struct Accepted {
     subprotocol: Option<&'static str>,
 }
 
-/// Answers one request; 101 means that the connection is a WebSocket from here on.
-pub(crate) fn answer<B>(node: &Node, request: &Request<B>, peer: SocketAddr) -> Response<Full<Bytes>> {
+/// Whether there is room for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Open,
+    Full,
+    Stopping,
+}
+
+/// Answers one request; 101 means that the connection is a WebSocket from here on. `full`: there is no place for
+/// one more session.
+pub(crate) fn answer<B>(
+    node: &Node,
+    request: &Request<B>,
+    peer: SocketAddr,
+    full: bool,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
-    match decide(request, &node.config.listen.path, node.readiness.is_draining()) {
+    let room = match (node.readiness.is_draining(), full) {
+        (true, _) => Room::Stopping,
+        (false, true) => Room::Full,
+        (false, false) => Room::Open,
+    };
+    match decide(request, &node.config.listen.path, room) {
         Ok(accepted) => {
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let headers = response.headers_mut();
@@ -77,7 +96,7 @@ pub(crate) fn answer<B>(node: &Node, request: &Request<B>, peer: SocketAddr) -> 
     response
 }
 
-fn decide<B>(request: &Request<B>, path: &str, draining: bool) -> Result<Accepted, Refusal> {
+fn decide<B>(request: &Request<B>, path: &str, room: Room) -> Result<Accepted, Refusal> {
     let headers = request.headers();
     if request.uri().path() != path {
         return Err(Refusal::new(
@@ -95,9 +114,11 @@ fn decide<B>(request: &Request<B>, path: &str, draining: bool) -> Result<Accepte
             "a WebSocket upgrade needs HTTP/1.1",
         ));
     }
-    if draining {
-        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "this node is stopping");
-        return Err(refusal.with(RETRY_AFTER, "1"));
+    let unavailable = |reason| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).with(RETRY_AFTER, "1");
+    match room {
+        Room::Open => {}
+        Room::Full => return Err(unavailable("this node is full")),
+        Room::Stopping => return Err(unavailable("this node is stopping")),
     }
     let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
     if !lists(headers, &UPGRADE, "websocket") || !lists(headers, &CONNECTION, "upgrade") {

@@ -23,12 +23,12 @@ fn request(changes: &[(&'static str, &'static str)]) -> Request<()> {
 }
 
 fn status(request: &Request<()>) -> u16 {
-    decide(request, PATH, false).map_or_else(|refusal| refusal.status.as_u16(), |_| 101)
+    decide(request, PATH, Room::Open).map_or_else(|refusal| refusal.status.as_u16(), |_| 101)
 }
 
 #[test]
 fn the_example_of_the_rfc_is_accepted_with_its_key() {
-    let accepted = decide(&request(&[]), PATH, false).unwrap();
+    let accepted = decide(&request(&[]), PATH, Room::Open).unwrap();
     assert_eq!(accepted, Accepted { key: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into(), subprotocol: None });
 }
 
@@ -68,14 +68,17 @@ fn each_fault_has_its_status() {
 }
 
 #[test]
-fn a_stopping_node_sends_clients_elsewhere() {
-    let refusal = decide(&request(&[]), PATH, true).unwrap_err();
-    assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refusal.header.unwrap().0, RETRY_AFTER);
+fn a_full_or_stopping_node_sends_clients_elsewhere() {
+    for room in [Room::Full, Room::Stopping] {
+        let refusal = decide(&request(&[]), PATH, room).unwrap_err();
+        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refusal.header.unwrap().0, RETRY_AFTER);
+    }
 }
 
 #[test]
 fn the_chosen_subprotocol_is_told() {
-    let accepted = decide(&request(&[("sec-websocket-protocol", "centrifuge-json")]), PATH, false).unwrap();
+    let accepted =
+        decide(&request(&[("sec-websocket-protocol", "centrifuge-json")]), PATH, Room::Open).unwrap();
     assert_eq!(accepted.subprotocol, Some(JSON));
 }

@@ -1,0 +1,83 @@
+#![allow(clippy::unwrap_used)]
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_websockets::ClientBuilder;
+
+use super::*;
+use crate::counters::Counters;
+use crate::service::tests::node;
+
+const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
+
+/// A session of a node with this configuration, and the client's raw end.
+fn session(node: &Arc<Node>) -> (tokio::task::JoinHandle<()>, DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(4096);
+    let node = Arc::clone(node);
+    let task = tokio::spawn(async move { run(&node, theirs, "192.0.2.1:1".parse().unwrap()).await });
+    (task, ours)
+}
+
+/// Runs a session to its end; the close code that the client sees.
+async fn code_after(extra: &str, frames: &[&str]) -> u16 {
+    let node = node(extra);
+    let (task, stream) = session(&node);
+    let mut client = ClientBuilder::new().take_over(stream);
+    for frame in frames {
+        client.send(Message::text((*frame).to_owned())).await.unwrap();
+    }
+    let code = loop {
+        let message = client.next().await.unwrap().unwrap();
+        if let Some((code, _)) = message.as_close() {
+            break u16::from(code);
+        }
+    };
+    client.close().await.unwrap();
+    task.await.unwrap();
+    assert_eq!(Counters::get(&node.counters.sessions), 0, "the session is no longer counted");
+    assert_eq!(Arc::strong_count(&node.hub), 1, "no subscription is left");
+    code
+}
+
+#[tokio::test]
+async fn each_end_has_its_code() {
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"c"}}"#;
+    let stale = "[session]\nconnect_timeout = \"20ms\"";
+    assert_eq!(code_after(stale, &[]).await, 3502);
+    let silent = "[session]\nping_interval = \"20ms\"\npong_timeout = \"20ms\"";
+    assert_eq!(code_after(silent, &[CONNECT, subscribe]).await, 3012);
+    assert_eq!(code_after("", &["nonsense"]).await, 3501);
+    assert_eq!(code_after("", &[CONNECT, subscribe, CONNECT]).await, 3501);
+    let long = format!(r#"{{"id":2,"publish":{{"channel":"c","data":"{}"}}}}"#, "x".repeat(2000));
+    assert_eq!(code_after("[session]\nmessage_bytes = 1024", &[CONNECT, &long]).await, 1009);
+    let narrow = "[session]\noutbound_queue_bytes = 1024";
+    assert_eq!(code_after(narrow, &[CONNECT, subscribe, &long]).await, 3008);
+}
+
+#[tokio::test]
+async fn a_stopping_node_closes_with_3001() {
+    let node = node("");
+    let (task, stream) = session(&node);
+    let mut client = ClientBuilder::new().take_over(stream);
+    client.send(Message::text(CONNECT)).await.unwrap();
+    assert!(client.next().await.unwrap().unwrap().is_text());
+    node.stopping.cancel();
+    let (code, _) = client.next().await.unwrap().unwrap().as_close().map(|(c, r)| (c, r.to_owned())).unwrap();
+    assert_eq!(u16::from(code), 3001);
+    client.close().await.unwrap();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn violations_of_websocket_get_the_codes_of_the_rfc() {
+    // Unmasked text; masked text that is not UTF-8.
+    let cases: [(&[u8], u16); 2] = [(b"\x81\x02{}", 1002), (b"\x81\x82\0\0\0\0\xff\xfe", 1007)];
+    for (frame, expected) in cases {
+        let (task, mut stream) = session(&node(""));
+        stream.write_all(frame).await.unwrap();
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!((head[0], u16::from_be_bytes([head[2], head[3]])), (0x88, expected));
+        drop(stream);
+        task.await.unwrap();
+    }
+}
