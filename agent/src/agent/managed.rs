@@ -121,6 +121,10 @@ impl Managed {
     /// The attempt failed.
     pub(super) fn failed(&mut self, now: Timestamp, error: &IssueError) {
         self.obtaining = false;
+        self.note_failure(now, error);
+    }
+
+    fn note_failure(&mut self, now: Timestamp, error: &IssueError) {
         self.memory.failures = self.memory.failures.saturating_add(1);
         self.memory.last_failure = Some(Failure {
             at: now,
@@ -139,9 +143,9 @@ impl Managed {
         news
     }
 
-    /// A generation must not be served.
+    /// A generation must not be served. An attempt that is under way goes on.
     pub(super) fn quarantine(&mut self, generation: u64, reason: String, now: Timestamp) {
-        self.failed(now, &IssueError::new(ErrorClass::Refused, reason.clone()));
+        self.note_failure(now, &IssueError::new(ErrorClass::Refused, reason.clone()));
         self.memory.quarantine(Quarantine { generation, reason, at: now });
     }
 
@@ -157,9 +161,12 @@ impl Managed {
         }
     }
 
-    /// Whether a run waits for the proof of this generation.
-    pub(super) fn runs(&self, number: u64) -> bool {
-        matches!(self.run, Some(Run::Delivering { generation, .. }) if generation == number)
+    /// The generation whose proof a run waits for.
+    pub(super) fn delivering(&self) -> Option<u64> {
+        match self.run {
+            Some(Run::Delivering { generation, .. }) => Some(generation),
+            _ => None,
+        }
     }
 
     /// Whether anything is under way.
@@ -167,9 +174,18 @@ impl Managed {
         self.run.is_some()
     }
 
-    /// Ends the run; tells whether there was one.
-    pub(super) fn end_run(&mut self) -> bool {
-        self.run.take().is_some()
+    /// Ends the run if it is about this generation (0: about one that is not obtained yet); tells whether it
+    /// was. News of an earlier generation end no later run.
+    pub(super) fn end_run(&mut self, generation: u64) -> bool {
+        let about = match self.run {
+            Some(Run::Obtaining) => generation == 0,
+            Some(Run::Delivering { generation: number, .. }) => generation == number,
+            None => false,
+        };
+        if about {
+            self.run = None;
+        }
+        about
     }
 
     pub(super) fn is_for(&self, node: &NodeInfo) -> bool {
@@ -195,3 +211,7 @@ impl Managed {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "managed_tests.rs"]
+mod tests;

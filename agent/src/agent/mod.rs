@@ -352,10 +352,7 @@ impl Agent {
     /// Ends the run of a certificate once its generation is proven wherever it must be.
     fn settle(&mut self, name: &str) {
         let Some(managed) = self.certificates.get(name) else { return };
-        let Some(current) = managed.current.as_ref().filter(|current| managed.runs(current.number)) else {
-            return;
-        };
-        let number = current.number;
+        let Some(number) = managed.delivering() else { return };
         if managed.config.nodes.as_ref().is_some_and(Vec::is_empty) {
             self.end_run(name, number, Ok("stored; it goes to no node".to_owned()));
             return;
@@ -396,9 +393,9 @@ impl Agent {
             .certificates
             .iter()
             .filter(|(_, managed)| managed.run_deadline().is_some_and(|deadline| deadline <= now))
-            .map(|(name, managed)| {
-                let number = managed.current.as_ref().map_or(0, |current| current.number);
-                (name.clone(), number, self.unproven_on(managed, number).join("; "))
+            .filter_map(|(name, managed)| {
+                let number = managed.delivering()?;
+                Some((name.clone(), number, self.unproven_on(managed, number).join("; ")))
             })
             .collect();
         for (name, number, missing) in late {
@@ -407,7 +404,7 @@ impl Agent {
     }
 
     fn end_run(&mut self, name: &str, generation: u64, result: Result<String, String>) {
-        if self.certificates.get_mut(name).is_some_and(Managed::end_run) {
+        if self.certificates.get_mut(name).is_some_and(|managed| managed.end_run(generation)) {
             let (kind, detail) = match result {
                 Ok(detail) => (StepKind::Done, detail),
                 Err(detail) => (StepKind::Failed, detail),
