@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::Clock;
 use crate::gate;
-use crate::issuer::{ErrorClass, IssueError, Issuer, OrderRequest, Progress};
+use crate::issuer::{ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress};
 use crate::steps::{Event, Steps};
 use crate::store::{CertificateStore, Generation, Journal, Metadata, StoreError};
 
@@ -78,6 +78,8 @@ impl Attempt {
             identifiers: self.identifiers.clone(),
             csr_der: self.csr(&key)?,
             resume: journal.order_url.clone(),
+            profile: None,
+            replaces: None,
         };
         let recorder = Recorder { attempt: self, journal: &journal };
         let chain = match self.issuer.obtain(&request, &recorder).await {
@@ -178,8 +180,8 @@ impl Progress for Recorder<'_> {
         self.attempt.step(kind, 0, &detail);
     }
 
-    async fn order_placed(&self, url: &str) -> Result<(), StoreError> {
-        let journal = Journal { order_url: Some(url.to_owned()), ..self.journal.clone() };
+    async fn order_placed(&self, placed: &Placed) -> Result<(), StoreError> {
+        let journal = Journal { order_url: Some(placed.url.clone()), ..self.journal.clone() };
         self.attempt.store.save_journal(&journal)
     }
 }

@@ -39,7 +39,8 @@ impl Issuer for Scripted {
         let name = match play {
             Play::Fail(class) => return Err(IssueError::new(class, "as scripted")),
             Play::PlaceThenFail(class) => {
-                progress.order_placed("https://ca.example/order/1").await?;
+                let url = "https://ca.example/order/1".to_owned();
+                progress.order_placed(&Placed { url, replaces: false }).await?;
                 return Err(IssueError::new(class, "as scripted"));
             }
             Play::Issue => request.identifiers[0].clone(),

@@ -6,13 +6,14 @@ pub mod internal;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::StepKind;
 
 use crate::store::StoreError;
 
 /// What is asked of an issuer: one certificate for one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct OrderRequest {
     /// Name of the configured certificate, for logs.
     pub certificate: String,
@@ -22,6 +23,48 @@ pub struct OrderRequest {
     pub csr_der: Vec<u8>,
     /// An order placed before a restart, to be taken up again instead of placing a second one.
     pub resume: Option<String>,
+    /// The profile to order, if one is configured; issuers without profiles ignore it.
+    pub profile: Option<String>,
+    /// The leaf that this order replaces (RFC 9773 section 5); only ever one from the same issuer.
+    pub replaces: Option<CertificateDer<'static>>,
+}
+
+/// When the CA would like a certificate to be renewed (RFC 9773 section 4.2).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RenewalInfo {
+    /// Start of the suggested window.
+    pub start: Timestamp,
+    /// End of the suggested window, after `start`.
+    pub end: Timestamp,
+    /// A page that tells why the window is what it is.
+    pub explanation_url: Option<String>,
+    /// When the CA wants to be asked again; as sent, not clamped.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why a certificate is revoked (RFC 5280 section 5.3.1; the ones a subscriber may give).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RevocationReason {
+    /// No reason given (0).
+    Unspecified,
+    /// The private key is or may be known to somebody else (1).
+    KeyCompromise,
+    /// The subject's name or other details changed (3).
+    AffiliationChanged,
+    /// A newer certificate takes its place (4).
+    Superseded,
+    /// The names are no longer in use (5).
+    CessationOfOperation,
+}
+
+/// An order that the CA has accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Names the order.
+    pub url: String,
+    /// It was accepted as the renewal of a certificate by `replaces`; Let's Encrypt exempts those from its
+    /// limits (<https://letsencrypt.org/docs/rate-limits/>).
+    pub replaces: bool,
 }
 
 /// Told by an issuer while it works.
@@ -30,12 +73,11 @@ pub trait Progress: Send + Sync {
     /// A step is done.
     fn step(&self, kind: StepKind, detail: String);
 
-    /// The CA has accepted the order and this URL names it. Durable when it returns: from here on a
-    /// crash resumes the order.
+    /// The CA has accepted the order. Durable when it returns: from here on a crash resumes the order.
     ///
     /// # Errors
     /// The journal could not be written.
-    async fn order_placed(&self, url: &str) -> Result<(), StoreError>;
+    async fn order_placed(&self, placed: &Placed) -> Result<(), StoreError>;
 }
 
 /// Whose fault a failure is decides when it is worth trying again.
@@ -102,6 +144,15 @@ pub trait Issuer: Send + Sync {
     /// The roots that its chains build to, where it is not a public CA; empty means the roots of the
     /// operating system.
     fn trust_anchors(&self) -> Vec<CertificateDer<'static>>;
+
+    /// When the CA would like `leaf` to be renewed; `None` if it does not say (no ARI).
+    ///
+    /// # Errors
+    /// [`IssueError`]; never a reason to stop asking.
+    async fn renewal_info(&self, leaf: &CertificateDer<'_>) -> Result<Option<RenewalInfo>, IssueError> {
+        let _ = leaf;
+        Ok(None)
+    }
 
     /// The root in PEM, for an embedded CA.
     fn root_pem(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 use sealwire_proto::v1::StepKind;
 
 use super::*;
+use crate::issuer::Placed;
 use crate::store::StoreError;
 
 struct Nobody;
@@ -11,7 +12,7 @@ struct Nobody;
 impl Progress for Nobody {
     fn step(&self, _: StepKind, _: String) {}
 
-    async fn order_placed(&self, _: &str) -> Result<(), StoreError> {
+    async fn order_placed(&self, _: &Placed) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -51,7 +52,7 @@ async fn wildcards_are_refused_before_anything_is_asked() {
         certificate: "web".into(),
         identifiers: vec!["a.example".into(), "*.b.example".into()],
         csr_der: Vec::new(),
-        resume: None,
+        ..OrderRequest::default()
     };
     let error = issuer.obtain(&request, &Nobody).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Ours);

@@ -18,7 +18,7 @@ use super::chain::{check_key, parse_chain};
 use super::http::Answer;
 use super::http01::{Http01, Http01Error, Provisioned};
 use super::problem::{Ca, describe, kind};
-use crate::issuer::{ErrorClass, IssueError, OrderRequest, Progress};
+use crate::issuer::{ErrorClass, IssueError, OrderRequest, Placed, Progress};
 
 /// CAs on one machine are done in milliseconds, public ones in seconds.
 const FIRST_POLL: Duration = Duration::from_millis(250);
@@ -90,7 +90,7 @@ impl OrderRun<'_> {
             })
             .collect();
         let order = call!(self.ca, "place the order", self.account.new_order(&NewOrder::new(&identifiers)))?;
-        self.progress.order_placed(order.url()).await?;
+        self.progress.order_placed(&Placed { url: order.url().to_owned(), replaces: false }).await?;
         self.progress.step(StepKind::Ordered, order.url().to_owned());
         Ok(order)
     }

@@ -171,8 +171,8 @@ impl Progress for Heard<'_> {
         self.0.note(format!("{kind:?}"));
     }
 
-    async fn order_placed(&self, url: &str) -> Result<(), StoreError> {
-        assert!(url.ends_with("/order"));
+    async fn order_placed(&self, placed: &Placed) -> Result<(), StoreError> {
+        assert!(placed.url.ends_with("/order"));
         self.0.note("journaled");
         Ok(())
     }
@@ -181,7 +181,13 @@ impl Progress for Heard<'_> {
 fn request(resume: Option<String>) -> OrderRequest {
     let params = CertificateParams::new(["a.example".to_owned()]).unwrap();
     let csr_der = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
-    OrderRequest { certificate: "web".into(), identifiers: vec!["a.example".into()], csr_der, resume }
+    OrderRequest {
+        certificate: "web".into(),
+        identifiers: vec!["a.example".into()],
+        csr_der,
+        resume,
+        ..OrderRequest::default()
+    }
 }
 
 /// Runs one request; gives its result and what happened.

@@ -14,6 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::*;
 use crate::clock::unix_time;
+use crate::issuer::Placed;
 use crate::store::StoreError;
 
 #[derive(Clone)]
@@ -40,7 +41,7 @@ impl Progress for Heard {
         self.0.lock().unwrap().push((kind, detail));
     }
 
-    async fn order_placed(&self, _: &str) -> Result<(), StoreError> {
+    async fn order_placed(&self, _: &Placed) -> Result<(), StoreError> {
         panic!("an embedded CA has no orders");
     }
 }
@@ -74,8 +75,12 @@ fn request(identifiers: &[&str], csr_names: &[&str]) -> (OrderRequest, PrivatePk
     let mut params = CertificateParams::new(strings(csr_names)).unwrap();
     params.distinguished_name = DistinguishedName::new();
     let csr_der = params.serialize_request(&key).unwrap().der().to_vec();
-    let request =
-        OrderRequest { certificate: "web".into(), identifiers: strings(identifiers), csr_der, resume: None };
+    let request = OrderRequest {
+        certificate: "web".into(),
+        identifiers: strings(identifiers),
+        csr_der,
+        ..OrderRequest::default()
+    };
     (request, PrivatePkcs8KeyDer::from(key.serialize_der()))
 }
 
