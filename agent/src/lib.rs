@@ -14,5 +14,6 @@ pub mod gate;
 pub mod issuer;
 pub mod lifecycle;
 pub mod obtain;
+pub mod rehearse;
 pub mod steps;
 pub mod store;

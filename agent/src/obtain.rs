@@ -1,11 +1,11 @@
 //! One attempt to obtain a generation: key, order, gate, store. What must survive a crash is on disk before
 //! the step that depends on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::v1::StepKind;
 use zeroize::{Zeroize, Zeroizing};
@@ -32,6 +32,10 @@ pub struct Attempt {
     pub steps: Arc<Steps>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// The leaf that the order may name as the one it replaces (RFC 9773 section 5).
+    pub replaces: Option<CertificateDer<'static>>,
+    /// Set once the CA has accepted an order of this attempt.
+    pub placed: Arc<OnceLock<Placed>>,
 }
 
 impl Attempt {
@@ -79,7 +83,7 @@ impl Attempt {
             csr_der: self.csr(&key)?,
             resume: journal.order_url.clone(),
             profile: None,
-            replaces: None,
+            replaces: self.replaces.clone(),
         };
         let recorder = Recorder { attempt: self, journal: &journal };
         let chain = match self.issuer.obtain(&request, &recorder).await {
@@ -182,6 +186,8 @@ impl Progress for Recorder<'_> {
 
     async fn order_placed(&self, placed: &Placed) -> Result<(), StoreError> {
         let journal = Journal { order_url: Some(placed.url.clone()), ..self.journal.clone() };
+        // The first one counts: an order that takes the place of a lost one is the CA's to count.
+        let _ = self.attempt.placed.set(placed.clone());
         self.attempt.store.save_journal(&journal)
     }
 }

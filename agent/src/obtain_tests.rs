@@ -80,6 +80,8 @@ fn fixture(script: Vec<Play>) -> Fixture {
         store: store.certificate("web").unwrap(),
         steps: Arc::default(),
         clock: Arc::new(SystemClock),
+        replaces: None,
+        placed: Arc::default(),
     };
     Fixture { _dir: dir, attempt, issuer }
 }

@@ -5,17 +5,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use jiff::{SignedDuration, Timestamp};
 use sealwire_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use sealwire_proto::v1::{
-    CaRootReply, CaRootRequest, ChainReply, ChainRequest, RenewRequest, StatusReply, StatusRequest, Step,
-    StepKind, WatchRequest,
+    CaRootReply, CaRootRequest, ChainReply, ChainRequest, HistoryReply, HistoryRequest, PlanRequest,
+    PlannedOrder, RenewRequest, StatusReply, StatusRequest, Step, StepKind, WatchRequest, WhyReply,
+    WhyRequest, history_reply, why_reply,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::agent::Command;
+use crate::agent::{Command, PlanFacts};
+use crate::lifecycle::explain::{self, Line};
 use crate::steps::Steps;
 
 /// Steps that wait for a slow caller before it holds up its own stream.
@@ -27,6 +30,14 @@ pub struct Admin {
     steps: Arc<Steps>,
 }
 
+/// How far a plan may look ahead: ten years.
+const MAX_PLAN_DAYS: u32 = 3650;
+/// More orders than anybody reads: 10,000 certificates of six days for ten years.
+const MAX_PLANNED: usize = 10_000_000;
+/// Renewal information is asked for every 6 hours unless the CA says otherwise.
+const QUESTIONS_PER_DAY: u32 = 4;
+
+type PlanStream = Pin<Box<dyn Stream<Item = Result<PlannedOrder, Status>> + Send>>;
 type StepStream = Pin<Box<dyn Stream<Item = Result<Step, Status>> + Send>>;
 
 impl Admin {
@@ -83,12 +94,73 @@ impl AdminService for Admin {
         Ok(Response::new(ChainReply { generation: found.number, chain }))
     }
 
+    type PlanStream = PlanStream;
+
+    async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanStream>, Status> {
+        let days = request.into_inner().days;
+        if !(1..=MAX_PLAN_DAYS).contains(&days) {
+            return Err(Status::invalid_argument(format!(
+                "days: {days} is out of range, expected 1 to {MAX_PLAN_DAYS}"
+            )));
+        }
+        let facts = self.ask(Command::Plan).await?;
+        Ok(Response::new(planned(facts, days)))
+    }
+
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
+        let certificate = request.into_inner().certificate;
+        let (certificate, lines) =
+            self.ask(|reply| Command::Why { certificate, reply }).await?.map_err(Status::not_found)?;
+        let lines = lines.into_iter().map(|Line { label, text }| why_reply::Line { label, text }).collect();
+        Ok(Response::new(WhyReply { certificate, lines }))
+    }
+
+    async fn history(&self, request: Request<HistoryRequest>) -> Result<Response<HistoryReply>, Status> {
+        let certificate = request.into_inner().certificate;
+        let entries =
+            self.ask(|reply| Command::History { certificate, reply }).await?.map_err(Status::not_found)?;
+        let entries = entries.into_iter().map(|entry| history_reply::Entry {
+            at_ms: entry.at.as_millisecond(),
+            generation: entry.generation,
+            what: entry.what,
+            detail: entry.detail,
+        });
+        Ok(Response::new(HistoryReply { entries: entries.collect() }))
+    }
+
     async fn ca_root(&self, request: Request<CaRootRequest>) -> Result<Response<CaRootReply>, Status> {
         let issuer = request.into_inner().issuer;
         let (issuer, pem) =
             self.ask(|reply| Command::Root { issuer, reply }).await?.map_err(Status::not_found)?;
         Ok(Response::new(CaRootReply { issuer, pem }))
     }
+}
+
+/// Plans on a thread of its own, for thousands of certificates take a second.
+fn planned(facts: PlanFacts, days: u32) -> PlanStream {
+    let (sender, receiver) = mpsc::channel(BUFFERED);
+    tokio::task::spawn_blocking(move || {
+        let PlanFacts { now, subjects, issuers } = facts;
+        let until =
+            now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).unwrap_or(Timestamp::MAX);
+        for order in explain::plan(now, until, &subjects, &issuers, MAX_PLANNED) {
+            let asked = issuers.get(&order.issuer).is_some_and(|state| state.renewal_info);
+            let planned = PlannedOrder {
+                certificate: subjects[order.subject].name.clone(),
+                questions_per_day: if asked { QUESTIONS_PER_DAY } else { 0 },
+                issuer: order.issuer,
+                at_ms: order.at.as_millisecond(),
+                why: order
+                    .hold
+                    .map_or_else(|| order.reason.to_string(), |hold| format!("{}; {hold}", order.reason)),
+                survives_s: order.survives.map(|span| span.as_secs()),
+            };
+            if sender.blocking_send(Ok(planned)).is_err() {
+                return;
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
 }
 
 /// The steps of some certificates until each has come to its end, or all steps for ever.

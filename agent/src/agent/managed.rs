@@ -8,26 +8,38 @@ use rustls_pki_types::CertificateDer;
 
 use crate::config::CertificateConfig;
 use crate::delivery::{Deliverable, NodeInfo, route};
-use crate::issuer::{ErrorClass, IssueError};
-use crate::lifecycle::{self, Current, Decision, Facts, LastFailure, Policy, Request};
-use crate::store::{CertificateStore, Failure, Generation, Memory, Quarantine};
+use crate::issuer::{ErrorClass, IssueError, RenewalInfo};
+use crate::lifecycle::explain::{Held, Line, Subject};
+use crate::lifecycle::{
+    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request,
+};
+use crate::store::{CertificateStore, Generation};
 
 /// A certificate: what is wanted, what there is, what is going on.
 pub(super) struct Managed {
-    pub(super) config: CertificateConfig,
+    pub(super) name: Arc<str>,
+    pub(super) config: Arc<CertificateConfig>,
     pub(super) policy: Policy,
     pub(super) store: CertificateStore,
     pub(super) memory: Memory,
     pub(super) current: Option<Arc<Generation>>,
     /// What was wrong with the stored generation at the start, until a new one is stored.
     pub(super) damage: Option<String>,
-    /// The journal holds an order whose outcome is not known.
-    pub(super) order_pending: bool,
+    /// The issuer of an order in the journal whose outcome is not known.
+    pub(super) order_pending: Option<String>,
     pub(super) request: Option<Request>,
     pub(super) obtaining: bool,
+    /// A question for renewal information is under way.
+    pub(super) asking: bool,
     pub(super) decision: Option<Decision>,
+    /// The entry of the schedule that counts.
+    pub(super) scheduled: Option<Timestamp>,
+    identifiers: Arc<[String]>,
+    nodes: Option<Arc<[String]>>,
     seed: u64,
     run: Option<Run>,
+    /// The attempt under way was wanted by a window that lies in the past.
+    hurries: bool,
 }
 
 /// From the start of an attempt to its proof.
@@ -38,48 +50,103 @@ enum Run {
 }
 
 impl Managed {
-    pub(super) fn new(config: CertificateConfig, store: CertificateStore, memory: Memory, seed: u64) -> Self {
-        let policy = Policy {
-            identifiers: config.identifiers.clone(),
-            issuers: config.issuers.clone(),
-            renew_at: config.renew_at,
-        };
+    pub(super) fn new(
+        config: CertificateConfig,
+        policy: Policy,
+        store: CertificateStore,
+        memory: Memory,
+        seed: u64,
+    ) -> Self {
         Self {
-            config,
+            name: config.name.as_str().into(),
+            identifiers: config.identifiers.clone().into(),
+            nodes: config.nodes.clone().map(Into::into),
+            config: Arc::new(config),
             policy,
             store,
             memory,
             current: None,
             damage: None,
-            order_pending: false,
+            order_pending: None,
             request: None,
             obtaining: false,
+            asking: false,
             decision: None,
+            scheduled: None,
             seed,
             run: None,
+            hurries: false,
         }
     }
 
-    pub(super) fn facts(&self) -> Facts {
+    pub(super) fn facts(&self) -> Facts<'_> {
         Facts {
             current: self.current.as_ref().map(|generation| Current {
+                generation: generation.number,
+                issuer: &generation.metadata.issuer,
+                identifiers: &generation.metadata.identifiers,
+                not_before: generation.not_before(),
+                not_after: generation.not_after(),
+                stored_at: generation.metadata.stored_at,
+            }),
+            changed: self.changed(),
+            damaged: self.damage.is_some(),
+            quarantined: self.refusal().is_some(),
+            order_pending: self.order_pending.as_deref(),
+            memory: &self.memory,
+            request: self.request,
+        }
+    }
+
+    /// What the configuration wants different from the current generation.
+    fn changed(&self) -> Option<Change> {
+        let metadata = &self.current.as_ref()?.metadata;
+        if !lifecycle::same_set(&metadata.identifiers, &self.config.identifiers) {
+            return Some(Change::Identifiers);
+        }
+        (!self.policy.issuers.contains(&metadata.issuer)).then_some(Change::Issuer)
+    }
+
+    /// As [`lifecycle::explain::plan`] wants it.
+    pub(super) fn subject(&self) -> Subject {
+        Subject {
+            name: self.config.name.clone(),
+            policy: self.policy.clone(),
+            seed: self.seed,
+            memory: self.memory.clone(),
+            current: self.current.as_ref().map(|generation| Held {
                 generation: generation.number,
                 issuer: generation.metadata.issuer.clone(),
                 identifiers: generation.metadata.identifiers.clone(),
                 not_before: generation.not_before(),
                 not_after: generation.not_after(),
             }),
+            changed: self.changed(),
             damaged: self.damage.is_some(),
             quarantined: self.refusal().is_some(),
-            order_pending: self.order_pending,
-            failures: self.memory.failures,
-            last_failure: self.memory.last_failure.as_ref().map(|failure| LastFailure {
-                at: failure.at,
-                class: failure.class,
-                retry_after: failure.retry_after,
-            }),
-            request: self.request,
         }
+    }
+
+    pub(super) fn explain(&self, now: Timestamp, issuers: &Issuers) -> Vec<Line> {
+        lifecycle::explain::explain(now, &self.facts(), &self.policy, issuers, self.seed)
+    }
+
+    /// The issuer of the order in the journal, if the CA has accepted it.
+    pub(super) fn pending(&self) -> Option<String> {
+        // What cannot be read cannot be resumed; the attempt itself tells the error.
+        let journal = self.store.journal().ok().flatten()?;
+        journal.order_url.is_some().then_some(journal.issuer)
+    }
+
+    /// Whether an attempt with `issuer` takes up an order that was placed before a restart.
+    pub(super) fn resumes(&self, issuer: &str) -> bool {
+        self.order_pending.as_deref() == Some(issuer)
+    }
+
+    /// The leaf that an order at `issuer` may name as replaced.
+    pub(super) fn replaces(&self, issuer: &str) -> Option<CertificateDer<'static>> {
+        let current = self.current.as_ref().filter(|_| self.facts().replaces(issuer))?;
+        current.chain.first().cloned()
     }
 
     /// The refusal of the newest generation, if it was refused: the current one, or one that we went back
@@ -89,8 +156,8 @@ impl Managed {
         self.memory.quarantined.iter().rfind(|quarantine| quarantine.generation >= current)
     }
 
-    pub(super) fn decide(&mut self, now: Timestamp) -> &Decision {
-        let decision = lifecycle::decide(now, &self.facts(), &self.policy, self.seed);
+    pub(super) fn decide(&mut self, now: Timestamp, issuers: &Issuers) -> &Decision {
+        let decision = lifecycle::decide(now, &self.facts(), &self.policy, issuers, self.seed);
         self.decision.insert(decision)
     }
 
@@ -98,10 +165,24 @@ impl Managed {
     pub(super) fn begin(&mut self) -> String {
         self.obtaining = true;
         self.request = None;
-        self.order_pending = false;
+        self.order_pending = None;
+        self.scheduled = None;
         self.run = Some(Run::Obtaining);
         self.memory.orders += 1;
-        self.decision.as_ref().map(|decision| decision.reason.to_string()).unwrap_or_default()
+        let Some(decision) = &self.decision else { return String::new() };
+        self.hurries =
+            matches!(&decision.reason, Reason::RenewalInfo { window, .. } if window.1 <= decision.wake);
+        decision.reason.to_string()
+    }
+
+    /// The CA answered a question for renewal information, or did not.
+    pub(super) fn answered(
+        &mut self,
+        now: Timestamp,
+        generation: u64,
+        answer: Result<Option<RenewalInfo>, IssueError>,
+    ) {
+        self.memory.renewal_info(now, generation, answer.map_err(|error| error.message), self.seed);
     }
 
     /// The attempt ended well.
@@ -112,46 +193,35 @@ impl Managed {
         // Numbers start again when somebody has emptied the store: what was refused then is not this one.
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
         self.current = Some(Arc::new(generation));
+        self.memory.ari = None;
+        self.memory.revoked = None;
+        self.memory.hurried = if self.hurries { self.memory.hurried.saturating_add(1) } else { 0 };
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {
-            self.forget_failures();
+            self.memory.forget_failures();
         }
     }
 
     /// The attempt failed.
-    pub(super) fn failed(&mut self, now: Timestamp, error: &IssueError) {
+    pub(super) fn failed(&mut self, now: Timestamp, issuer: &str, error: &IssueError) {
         self.obtaining = false;
-        self.note_failure(now, error);
-    }
-
-    fn note_failure(&mut self, now: Timestamp, error: &IssueError) {
-        self.memory.failures = self.memory.failures.saturating_add(1);
-        self.memory.last_failure = Some(Failure {
-            at: now,
-            class: error.class,
-            message: error.message.clone(),
-            retry_after: error.retry_after,
-        });
+        self.memory.failed(now, Some(issuer), error);
+        self.order_pending = self.pending();
     }
 
     /// The current generation was seen in service; tells whether that is news for the memory.
     pub(super) fn proven(&mut self) -> bool {
         let news = self.memory.failures > 0 && self.refusal().is_none();
         if news {
-            self.forget_failures();
+            self.memory.forget_failures();
         }
         news
     }
 
     /// A generation must not be served. An attempt that is under way goes on.
     pub(super) fn quarantine(&mut self, generation: u64, reason: String, now: Timestamp) {
-        self.note_failure(now, &IssueError::new(ErrorClass::Refused, reason.clone()));
+        self.memory.failed(now, None, &IssueError::new(ErrorClass::Refused, reason.clone()));
         self.memory.quarantine(Quarantine { generation, reason, at: now });
-    }
-
-    fn forget_failures(&mut self) {
-        self.memory.failures = 0;
-        self.memory.last_failure = None;
     }
 
     pub(super) fn run_deadline(&self) -> Option<Instant> {
@@ -196,7 +266,7 @@ impl Managed {
     /// and that would say nothing about what comes next.
     pub(super) fn deliverable(
         &self,
-        trust_anchors: Vec<CertificateDer<'static>>,
+        trust_anchors: Arc<[CertificateDer<'static>]>,
         now: Timestamp,
     ) -> Option<Deliverable> {
         let good = |current: &&Arc<Generation>| {
@@ -205,9 +275,9 @@ impl Managed {
         let generation = self.current.as_ref().filter(good)?;
         Some(Deliverable {
             generation: Arc::clone(generation),
-            identifiers: self.config.identifiers.clone().into(),
-            nodes: self.config.nodes.clone().map(Into::into),
-            trust_anchors: trust_anchors.into(),
+            identifiers: Arc::clone(&self.identifiers),
+            nodes: self.nodes.clone(),
+            trust_anchors,
         })
     }
 }

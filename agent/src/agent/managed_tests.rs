@@ -6,7 +6,8 @@ use rcgen::{CertificateParams, KeyPair};
 use time::OffsetDateTime;
 
 use super::*;
-use crate::lifecycle::{Action, Reason};
+use crate::lifecycle::limits::Charges;
+use crate::lifecycle::{Action, Hold};
 use crate::store::{Metadata, New, Store};
 
 struct Fixture {
@@ -24,8 +25,15 @@ fn fixture() -> Fixture {
         issuers: vec!["pki".into()],
         renew_at: 0.5,
         nodes: None,
+        maintenance: None,
     };
-    let managed = Managed::new(config, store.certificate("web").unwrap(), Memory::default(), 1);
+    let policy = Policy {
+        issuers: config.issuers.clone(),
+        renew_at: 0.5,
+        windows: None,
+        charges: Charges::of(&config.identifiers),
+    };
+    let managed = Managed::new(config, policy, store.certificate("web").unwrap(), Memory::default(), 1);
     Fixture { managed, _store: store, _dir: dir }
 }
 
@@ -71,9 +79,9 @@ fn only_a_proof_ends_the_back_off_after_a_refusal() {
     let now = Timestamp::now();
     fixture.managed.quarantine(first, "refused".into(), now);
     assert_eq!(fixture.managed.memory.failures, 1);
-    let decision = fixture.managed.decide(now);
+    let decision = fixture.managed.decide(now, &Issuers::new());
     assert_eq!(decision.action, Action::Wait, "never in a tight loop");
-    assert!(matches!(decision.reason, Reason::BackOff { .. }));
+    assert!(matches!(decision.hold, Some(Hold::BackOff { .. })));
 
     fixture.obtain();
     assert_eq!(fixture.managed.memory.failures, 1, "stored is not yet good");
@@ -88,11 +96,11 @@ fn the_refused_and_the_expired_are_not_delivered() {
     let first = fixture.obtain();
     let now = Timestamp::now();
     let managed = &mut fixture.managed;
-    assert_eq!(managed.deliverable(vec![], now).unwrap().generation.number, first);
+    assert_eq!(managed.deliverable([].into(), now).unwrap().generation.number, first);
     let later = now.checked_add(jiff::SignedDuration::from_hours(2)).unwrap();
-    assert!(managed.deliverable(vec![], later).is_none());
+    assert!(managed.deliverable([].into(), later).is_none());
     managed.quarantine(first, "refused".into(), now);
-    assert!(managed.deliverable(vec![], now).is_none());
+    assert!(managed.deliverable([].into(), now).is_none());
 }
 
 #[test]
@@ -100,5 +108,5 @@ fn numbers_that_start_again_are_not_taken_for_refused_ones() {
     let mut fixture = fixture();
     fixture.managed.memory.quarantine(Quarantine { generation: 1, reason: "x".into(), at: Timestamp::now() });
     assert_eq!(fixture.obtain(), 1);
-    assert!(fixture.managed.deliverable(vec![], Timestamp::now()).is_some());
+    assert!(fixture.managed.deliverable([].into(), Timestamp::now()).is_some());
 }

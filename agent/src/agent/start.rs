@@ -1,7 +1,7 @@
 //! Puts the agent together: everything that can be wrong with the machine or the configuration is found
 //! here, before anything is promised to anybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,22 +9,26 @@ use sealwire_proto::anchors::{AnchorError, Anchors};
 use sealwire_proto::socket::{ListenError, Listener};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use super::incidents::Incidents;
+use super::issuers::{self, Source};
 use super::managed::Managed;
-use super::{Agent, MAX_ATTEMPTS, Source};
+use super::{Agent, calendar};
 use crate::admin::Admin;
-use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::clock::{AgentClock, Clock, ClockWatch, SystemClock};
+use crate::config::{CertificateConfig, Config};
 use crate::delivery::Event;
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::issuer::acme::{AcmeIssuer, Http01};
 use crate::issuer::internal::InternalIssuer;
 use crate::issuer::{IssueError, Issuer};
+use crate::lifecycle::limits::{self, Charges};
+use crate::lifecycle::{IssuerState, Issuers, Policy};
 use crate::steps::Steps;
 use crate::store::{Store, StoreError};
 
@@ -34,6 +38,8 @@ pub(super) const RECORDS: &str = "deliveries.json";
 const AGENT: &str = "agent.json";
 /// Words from nodes and from the command line that wait for the loop.
 const QUEUE: usize = 1024;
+/// An embedded CA signs in a fraction of a millisecond: more would only wait for the disk.
+const PARALLEL_INTERNAL: usize = 8;
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +81,9 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
+    /// The scheduler of maintenance windows.
+    #[error("cannot schedule the maintenance windows: {0}")]
+    Calendar(String),
     /// One of the servers ended.
     #[error("the {which} socket failed: {source}")]
     Server {
@@ -97,7 +106,8 @@ struct Identity {
 /// # Errors
 /// [`StartError`], one line that names what to change.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let agent_clock = Arc::new(AgentClock::new(Arc::new(SystemClock)));
+    let clock = Arc::clone(&agent_clock) as Arc<dyn Clock>;
     let store = Store::open(&config.state_dir)?;
     let socket = |key| move |source| StartError::Socket { key, source };
     let delivery_socket = Listener::bind(&config.delivery.socket).map_err(socket("delivery.socket"))?;
@@ -105,6 +115,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
 
     let tasks = CancellationToken::new();
     let sources = sources(&config, &store, &clock, &tasks).await?;
+    let mut issuers = known(&config);
+    issuers::load_limits(&store, &mut issuers)?;
     let certificates = certificates(&config, &store)?;
     let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
     records.retain_certificates(|name| certificates.contains_key(name));
@@ -145,27 +157,38 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         version = env!("CARGO_PKG_VERSION"),
         "agent running"
     );
+    let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
     let agent = Agent {
         started_at: clock.now(),
         config,
         store,
-        clock,
+        clock: agent_clock,
         steps,
         sources,
+        issuers,
+        issuers_changed: None,
         certificates,
+        schedule: BinaryHeap::new(),
         nodes: BTreeMap::new(),
         records,
         refused_peers: 0,
+        panics: 0,
         desired,
+        unpublished: true,
         attempts: JoinSet::new(),
-        attempt_names: HashMap::new(),
-        places: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
+        underway: HashMap::new(),
+        runs: BinaryHeap::new(),
+        incidents: Incidents::default(),
+        clock_watch: ClockWatch::default(),
+        skew_heard: None,
+        time_asked: None,
     };
     let result = tokio::select! {
-        () = agent.run(events, commands, shutdown) => Ok(()),
+        () = agent.run(events, commands, ticks, shutdown) => Ok(()),
         Some(Ok((which, Err(source)))) = servers.join_next() => Err(StartError::Server { which, source }),
     };
     tasks.cancel();
+    calendar.stop().await;
     // Dropping the servers removes the socket files.
     servers.shutdown().await;
     tracing::info!("agent stopped");
@@ -183,7 +206,7 @@ async fn sources(
         let dir = store.dir().join("ca").join(name);
         let issuer = InternalIssuer::open(name.clone(), dir, internal.clone(), Arc::clone(clock))
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        add(&mut sources, Arc::new(issuer))?;
+        add(&mut sources, Arc::new(issuer), PARALLEL_INTERNAL)?;
     }
     if config.acme.is_empty() {
         return Ok(sources);
@@ -195,12 +218,16 @@ async fn sources(
         let dir = store.dir().join("accounts").join(name);
         let issuer = AcmeIssuer::open(name.clone(), dir, acme.clone(), challenges.clone())
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        add(&mut sources, Arc::new(issuer))?;
+        add(&mut sources, Arc::new(issuer), acme.parallel_orders)?;
     }
     Ok(sources)
 }
 
-fn add(sources: &mut BTreeMap<String, Source>, issuer: Arc<dyn Issuer>) -> Result<(), StartError> {
+fn add(
+    sources: &mut BTreeMap<String, Source>,
+    issuer: Arc<dyn Issuer>,
+    parallel_orders: usize,
+) -> Result<(), StartError> {
     let own = issuer.trust_anchors();
     let anchors = if own.is_empty() {
         Anchors::platform()
@@ -208,7 +235,7 @@ fn add(sources: &mut BTreeMap<String, Source>, issuer: Arc<dyn Issuer>) -> Resul
         Anchors::from_der(own)
             .map_err(|source| StartError::Anchors { issuer: issuer.name().to_owned(), source })?
     };
-    sources.insert(issuer.name().to_owned(), Source { issuer, anchors: Arc::new(anchors) });
+    sources.insert(issuer.name().to_owned(), Source::new(issuer, anchors, parallel_orders));
     Ok(())
 }
 
@@ -242,9 +269,8 @@ fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Manag
         let own = store.certificate(&name)?;
         let memory = own.memory()?;
         let loaded = own.load(&memory)?;
-        let order_pending = own.journal()?.is_some();
         let seed = identity.seed ^ seed_of(&name);
-        let mut managed = Managed::new(certificate.clone(), own, memory, seed);
+        let mut managed = Managed::new(certificate.clone(), policy(certificate), own, memory, seed);
         if let Some(damage) = &loaded.damage {
             tracing::error!(
                 certificate = name,
@@ -254,10 +280,33 @@ fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Manag
         }
         managed.current = loaded.generation.map(Arc::new);
         managed.damage = loaded.damage;
-        managed.order_pending = order_pending;
+        managed.order_pending = managed.pending();
         certificates.insert(name, managed);
     }
     Ok(certificates)
+}
+
+/// What is known of the issuers from the configuration alone.
+fn known(config: &Config) -> Issuers {
+    let internal = config.internal.keys().map(|name| (name.clone(), IssuerState::new(limits::Limits::NONE)));
+    let acme = config.acme.iter().map(|(name, acme)| {
+        // Checked with the configuration.
+        let mut state = IssuerState::new(acme.limits.limits(&[]).unwrap_or(limits::Limits::LETS_ENCRYPT));
+        state.rehearsal.clone_from(&acme.rehearsal);
+        state.renewal_info = true;
+        (name.clone(), state)
+    });
+    internal.chain(acme).collect()
+}
+
+fn policy(certificate: &CertificateConfig) -> Policy {
+    Policy {
+        issuers: certificate.issuers.clone(),
+        renew_at: certificate.renew_at,
+        // Checked with the configuration.
+        windows: certificate.maintenance.as_ref().and_then(|maintenance| maintenance.windows().ok()),
+        charges: Charges::of(&certificate.identifiers),
+    }
 }
 
 /// The same for the same name on every start.

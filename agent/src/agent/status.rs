@@ -1,13 +1,16 @@
 //! What the agent says of itself.
 
 use jiff::Timestamp;
-use sealwire_proto::v1::{CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply};
+use sealwire_proto::v1::{
+    self, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
+};
 
 use super::managed::Managed;
 use super::{Agent, Connected};
+use crate::clock::Clock;
 use crate::delivery::record::Record;
 use crate::delivery::route;
-use crate::lifecycle::Action;
+use crate::lifecycle::{self, Action};
 
 impl Agent {
     pub(super) fn status(&self) -> StatusReply {
@@ -22,6 +25,16 @@ impl Agent {
             certificates: self.certificates.values().map(|managed| self.certificate(managed, now)).collect(),
             nodes: self.nodes(),
             refused_peers: self.refused_peers,
+            panics: self.panics,
+            incidents: self
+                .incidents
+                .open()
+                .map(|(about, incident)| v1::Incident {
+                    about: about.to_owned(),
+                    since_ms: incident.since.as_millisecond(),
+                    text: incident.text.clone(),
+                })
+                .collect(),
         }
     }
 
@@ -44,7 +57,7 @@ impl Agent {
             }),
             next_action,
             next_at_ms: next_at.as_millisecond(),
-            why: managed.decision.as_ref().map(|decision| decision.reason.to_string()).unwrap_or_default(),
+            why: managed.decision.as_ref().map(lifecycle::Decision::why).unwrap_or_default(),
             failures: managed.memory.failures,
             last_error: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
             last_error_ms: failure.map_or(0, |failure| failure.at.as_millisecond()),
@@ -151,7 +164,8 @@ fn next(managed: &Managed, now: Timestamp) -> (String, Timestamp) {
         _ if managed.obtaining => ("obtaining".to_owned(), now),
         Some(decision) => match &decision.action {
             Action::Obtain { issuer } => (format!("obtain from {issuer}"), decision.at),
-            Action::Wait => ("renew".to_owned(), decision.at),
+            Action::Rehearse { at, .. } => (format!("rehearse at {at}"), decision.at),
+            Action::AskRenewalInfo { .. } | Action::Wait => ("renew".to_owned(), decision.at),
         },
         None => (String::new(), now),
     }

@@ -8,11 +8,14 @@
 mod ca;
 mod client;
 mod config;
+mod history;
 mod inspect;
+mod plan;
 mod renew;
 mod run;
 mod status;
 mod text;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +54,12 @@ enum Command {
     Status(status::Status),
     /// Show the certificates in a file, at a server, or of a configured name.
     Inspect(inspect::Inspect),
+    /// Show every order that is foreseen, by the rules that decide.
+    Plan(plan::Plan),
+    /// Tell why the next action of a certificate is what it is, with the numbers.
+    Why(why::Why),
+    /// Show what happened to a certificate.
+    History(history::History),
     /// Follow every step of every certificate as it happens.
     Watch,
     /// The embedded CA.
@@ -91,6 +100,9 @@ impl Cli {
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
+            Command::Plan(command) => block_on(command.run(&global)),
+            Command::Why(command) => block_on(command.run(&global)),
+            Command::History(command) => block_on(command.run(&global)),
             Command::Watch => block_on(renew::watch(&global)),
             Command::Ca(command) => block_on(command.run(&global)),
         };

@@ -113,6 +113,13 @@ fn troubles(status: &StatusReply) -> Vec<String> {
         let names = node.uncovered_names.join(", ");
         lines.push(format!("node {}: no certificate is configured for {names}", node.node_id));
     }
+    lines.extend(status.incidents.iter().map(|incident| format!("{}: {}", incident.about, incident.text)));
+    if status.panics > 0 {
+        lines.push(format!(
+            "{} attempt(s) broke off by a bug; the log has the details, please report it",
+            status.panics
+        ));
+    }
     if status.refused_peers > 0 {
         lines.push(format!(
             "{} connection(s) to {} were refused by delivery.allow_uids and allow_gids; the log names the uids",
@@ -131,6 +138,12 @@ fn as_json(status: &StatusReply) -> Value {
         "state_dir": status.state_dir,
         "delivery_socket": status.delivery_socket,
         "refused_peers": status.refused_peers,
+        "panics": status.panics,
+        "incidents": status.incidents.iter().map(|incident| json!({
+            "about": incident.about,
+            "since": instant(incident.since_ms).map(|at| at.to_string()),
+            "text": incident.text,
+        })).collect::<Vec<_>>(),
         "certificates": status.certificates.iter().map(certificate_json).collect::<Vec<_>>(),
         "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
     })

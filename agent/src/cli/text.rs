@@ -1,6 +1,8 @@
 //! How things look on a terminal: tables, durations, instants.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::lifecycle::span;
 
 /// A table with columns as wide as they must be; the last one is left ragged.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -29,18 +31,8 @@ pub(super) fn instant(milliseconds: i64) -> Option<Timestamp> {
 /// From `now` to `at` in the two units that matter: `in 3d 4h`, `12s ago`.
 pub(super) fn from_now(now: Timestamp, at: Timestamp) -> String {
     let seconds = at.as_second() - now.as_second();
-    let left = span(seconds.unsigned_abs());
+    let left = span(SignedDuration::from_secs(seconds.abs()));
     if seconds < 0 { format!("{left} ago") } else { format!("in {left}") }
-}
-
-fn span(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h"),
-    }
 }
 
 /// Microseconds as milliseconds.
@@ -56,7 +48,7 @@ mod tests {
     fn spans_read_well() {
         let cases = [(5, "5s"), (65, "1m 5s"), (3 * 3600 + 120, "3h 2m"), (90 * 86400, "90d 0h")];
         for (seconds, expected) in cases {
-            assert_eq!(span(seconds), expected);
+            assert_eq!(span(SignedDuration::from_secs(seconds)), expected);
         }
         let at = |second| Timestamp::from_second(second).unwrap_or_default();
         assert_eq!(from_now(at(100), at(90)), "10s ago");

@@ -15,6 +15,8 @@ const MIN_LEAF_LIFETIME: Duration = Duration::from_mins(2);
 const MAX_LEAF_LIFETIME: Duration = Duration::from_hours(24 * 398);
 /// Let's Encrypt's limit on identifiers per certificate.
 const MAX_IDENTIFIERS: usize = 100;
+/// More would only wait at the CA.
+const MAX_PARALLEL_ORDERS: usize = 256;
 /// Leaves room for the rest of a path within the usual limits of file systems.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -40,6 +42,14 @@ pub(super) fn check(config: &mut Config) -> Checked {
         check_acme(name, acme)?;
         if config.internal.contains_key(name) {
             return fault(&["acme", name], format!("[internal.{name}] has the same name; choose another"));
+        }
+        if let Some(staging) = &acme.rehearsal
+            && (staging == name || !config.acme.contains_key(staging))
+        {
+            return fault(
+                &["acme", name, "rehearsal"],
+                format!("\"{staging}\": expected the name of another [acme.NAME], a staging CA"),
+            );
         }
     }
     check_certificates(config)
@@ -111,6 +121,13 @@ fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
             "terms_of_service_agreed must be true: read the CA's terms (its directory links them) and set it",
         );
     }
+    config.limits.limits(&["acme", name, "limits"])?;
+    if !(1..=MAX_PARALLEL_ORDERS).contains(&config.parallel_orders) {
+        return fault(
+            &["acme", name, "parallel_orders"],
+            format!("{} is out of range, expected 1 to {MAX_PARALLEL_ORDERS}", config.parallel_orders),
+        );
+    }
     for (position, contact) in config.contacts.iter().enumerate() {
         if !contact.contains(':') {
             return fault(
@@ -145,6 +162,9 @@ fn check_certificates(config: &mut Config) -> Checked {
                     certificate.renew_at
                 ),
             );
+        }
+        if let Some(maintenance) = &certificate.maintenance {
+            maintenance.windows().or_else(|error| fault(&["certificate", &index, "maintenance"], error))?;
         }
         check_identifiers(&index, certificate)?;
         fill_issuers(&index, certificate, &issuers)?;

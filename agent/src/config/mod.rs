@@ -3,6 +3,7 @@
 //! key and what is expected.
 
 mod check;
+mod lifecycle;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
 use serde::Deserialize;
 
+pub use lifecycle::{LimitsConfig, MaintenanceConfig};
 pub use sealwire_config::{ConfigError, Log};
 
 /// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
@@ -172,6 +174,15 @@ pub struct AcmeConfig {
     /// How long one order may take.
     #[serde(default = "default_order_timeout", deserialize_with = "duration")]
     pub timeout: Duration,
+    /// How many orders may be under way at the same time.
+    #[serde(default = "default_parallel_orders")]
+    pub parallel_orders: usize,
+    /// What the CA allows.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Name of the issuer (a staging CA) to rehearse at after repeated refusals of the names.
+    #[serde(default)]
+    pub rehearsal: Option<String>,
 }
 
 /// `[[certificate]]`
@@ -192,6 +203,9 @@ pub struct CertificateConfig {
     /// node; other servers read it from `live/NAME/`.
     #[serde(default)]
     pub nodes: Option<Vec<String>>,
+    /// When renewals should happen, if they can choose.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceConfig>,
 }
 
 fn default_state_dir() -> PathBuf {
@@ -200,6 +214,11 @@ fn default_state_dir() -> PathBuf {
 
 fn default_order_timeout() -> Duration {
     Duration::from_mins(5)
+}
+
+/// Let's Encrypt takes 20 requests a second from one address for new orders; an order needs about eight.
+fn default_parallel_orders() -> usize {
+    16
 }
 
 /// Two thirds of life, as Let's Encrypt advises and as its ARI windows are centred.

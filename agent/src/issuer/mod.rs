@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::StepKind;
 
+use crate::clock::Skew;
 use crate::store::StoreError;
 
 /// What is asked of an issuer: one certificate for one key.
@@ -110,12 +111,14 @@ pub struct IssueError {
     pub message: String,
     /// The CA's own word on when to come back.
     pub retry_after: Option<Duration>,
+    /// The CA's word is meant for every order, not for this certificate's.
+    pub issuer_wide: bool,
 }
 
 impl IssueError {
     /// An error of a class.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None }
+        Self { class, message: message.into(), retry_after: None, issuer_wide: false }
     }
 }
 
@@ -152,6 +155,24 @@ pub trait Issuer: Send + Sync {
     async fn renewal_info(&self, leaf: &CertificateDer<'_>) -> Result<Option<RenewalInfo>, IssueError> {
         let _ = leaf;
         Ok(None)
+    }
+
+    /// Whether this issuer's answers carry the time.
+    fn tells_time(&self) -> bool {
+        false
+    }
+
+    /// What the last answer said of our clock.
+    fn clock_skew(&self) -> Option<Skew> {
+        None
+    }
+
+    /// Fetches something small, so that [`Issuer::clock_skew`] is fresh.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    async fn ask_time(&self) -> Result<(), IssueError> {
+        Ok(())
     }
 
     /// The root in PEM, for an embedded CA.

@@ -14,8 +14,8 @@
 
 pub mod durable;
 mod generation;
+mod history;
 mod journal;
-mod memory;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -23,11 +23,12 @@ use std::path::{Path, PathBuf};
 
 use sealwire_proto::socket::OwnedLock;
 
+pub use crate::lifecycle::{Failure, Memory, Quarantine};
 pub use durable::StoreError;
 pub(crate) use generation::chain_from_pem;
 pub use generation::{Generation, Metadata, New, pem_of};
+pub use history::HistoryEntry;
 pub use journal::Journal;
-pub use memory::{Failure, Memory, Quarantine};
 
 /// How many generations are kept besides the current one: what a rollback may need, and a trail for people.
 const KEPT_GENERATIONS: usize = 3;
@@ -226,6 +227,22 @@ impl CertificateStore {
     /// [`StoreError::System`].
     pub fn save_memory(&self, memory: &Memory) -> Result<(), StoreError> {
         save_json(&self.dir.join("memory.json"), memory)
+    }
+
+    /// What happened to this certificate, the newest last.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
+        history::load(&self.dir)
+    }
+
+    /// Adds to the history; the oldest entries make room.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn append_history(&self, entry: &HistoryEntry) -> Result<(), StoreError> {
+        history::append(&self.dir, entry)
     }
 
     fn generation_dir(&self, number: u64) -> PathBuf {

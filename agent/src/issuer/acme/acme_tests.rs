@@ -3,6 +3,7 @@
 use sealwire_proto::v1::StepKind;
 
 use super::*;
+use crate::config::LimitsConfig;
 use crate::issuer::Placed;
 use crate::store::StoreError;
 
@@ -25,6 +26,9 @@ fn config() -> AcmeConfig {
         trust_roots: None,
         terms_of_service_agreed: true,
         timeout: Duration::from_mins(5),
+        parallel_orders: 4,
+        limits: LimitsConfig::default(),
+        rehearsal: None,
     }
 }
 

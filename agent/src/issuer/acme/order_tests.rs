@@ -16,7 +16,7 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer as Signer
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::AcmeConfig;
+use crate::config::{AcmeConfig, LimitsConfig};
 use crate::issuer::acme::AcmeIssuer;
 use crate::issuer::{Issuer, OrderRequest};
 use crate::store::StoreError;
@@ -88,6 +88,9 @@ impl FakeCa {
             trust_roots: None,
             terms_of_service_agreed: true,
             timeout: Duration::from_secs(3),
+            parallel_orders: 4,
+            limits: LimitsConfig::default(),
+            rehearsal: None,
         };
         AcmeIssuer::open("fake".into(), dir.to_owned(), config, self.0.http01.clone()).unwrap()
     }

@@ -151,7 +151,21 @@ impl Ca {
             _ => (ErrorClass::Transient, format!("cannot {doing}: {error}")),
         };
         let retry_after = answer.and_then(|answer| answer.retry_after);
-        IssueError { class, message: format!("issuer {}: {message}", self.issuer), retry_after }
+        let issuer_wide = class == ErrorClass::Ca && self.is_wide(error, answer);
+        IssueError { class, message: format!("issuer {}: {message}", self.issuer), retry_after, issuer_wide }
+    }
+
+    /// Whether a refusal is meant for everybody: a CA that is busy as a whole, or a limit of the account.
+    /// RFC 8555 section 6.6 has no field for it, so the words of Boulder's limits decide.
+    fn is_wide(&self, error: &Error, answer: Option<&Answer>) -> bool {
+        let busy = answer.is_some_and(|answer| {
+            answer.status == StatusCode::SERVICE_UNAVAILABLE || answer.url == self.directory
+        });
+        let detail = match error {
+            Error::Api(problem) => problem.detail.as_deref().unwrap_or_default(),
+            _ => "",
+        };
+        busy || ["from this account", "this IP", "Service busy"].iter().any(|words| detail.contains(words))
     }
 
     fn fault(&self, doing: &str, fault: &HttpFault) -> (ErrorClass, String) {

@@ -1,0 +1,195 @@
+//! What operators ask.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sealwire_proto::v1::{StatusReply, Step, StepKind};
+use tokio::sync::{broadcast, oneshot};
+
+use super::Agent;
+use super::managed::Managed;
+use crate::clock::Clock;
+use crate::lifecycle::explain::{Line, Subject};
+use crate::lifecycle::{Action, Hold, Issuers, Request};
+use crate::store::{Generation, HistoryEntry};
+
+/// Certificates whose renewal is followed, and all steps from the request on.
+pub type Followed = (Vec<String>, broadcast::Receiver<Step>);
+
+/// What a plan is made from: a copy, so that planning holds up nothing.
+#[derive(Debug)]
+pub struct PlanFacts {
+    /// Now, by the agent's clock.
+    pub now: Timestamp,
+    /// Every certificate.
+    pub subjects: Vec<Subject>,
+    /// Every issuer.
+    pub issuers: Issuers,
+}
+
+/// What the admin service asks of the loop.
+#[derive(Debug)]
+pub enum Command {
+    /// How is everything?
+    Status(oneshot::Sender<StatusReply>),
+    /// Renew these now; the answer names who is being followed, or says what is wrong with the request.
+    Renew {
+        /// Names; empty: all, or the only one.
+        certificates: Vec<String>,
+        /// Every certificate.
+        all: bool,
+        /// Even though a back-off is running.
+        force: bool,
+        /// Who is followed, and all steps from here on: those of an earlier run are not among them.
+        reply: oneshot::Sender<Result<Followed, String>>,
+    },
+    /// The current generation.
+    Current {
+        /// Of which certificate.
+        certificate: String,
+        /// `None` if there is none; an error if it is not configured.
+        reply: oneshot::Sender<Result<Option<Arc<Generation>>, String>>,
+    },
+    /// What a plan is made from.
+    Plan(oneshot::Sender<PlanFacts>),
+    /// Why the next action of a certificate is what it is.
+    Why {
+        /// Of which certificate; empty: the only one.
+        certificate: String,
+        /// The explanation, or what is wrong with the request.
+        reply: oneshot::Sender<Result<(String, Vec<Line>), String>>,
+    },
+    /// What happened to a certificate.
+    History {
+        /// To which certificate; empty: the only one.
+        certificate: String,
+        /// The newest last.
+        reply: oneshot::Sender<Result<Vec<HistoryEntry>, String>>,
+    },
+    /// The root of an internal issuer: its name and PEM.
+    Root {
+        /// Empty: the only one.
+        issuer: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<(String, String), String>>,
+    },
+}
+
+impl Agent {
+    pub(super) fn command(&mut self, command: Command) {
+        // A caller that hung up needs no answer.
+        match command {
+            Command::Status(reply) => {
+                let _ = reply.send(self.status());
+            }
+            Command::Renew { certificates, all, force, reply } => {
+                let names = self.named(certificates, all);
+                let _ = reply.send(names.clone().map(|names| (names, self.steps.listen())));
+                for name in names.unwrap_or_default() {
+                    self.request(&name, force);
+                }
+            }
+            Command::Current { certificate, reply } => {
+                let _ = reply.send(match self.certificates.get(&certificate) {
+                    Some(managed) => Ok(managed.current.clone()),
+                    None => Err(self.unknown(&certificate)),
+                });
+            }
+            Command::Plan(reply) => {
+                let subjects = self.certificates.values().map(Managed::subject).collect();
+                let _ =
+                    reply.send(PlanFacts { now: self.clock.now(), subjects, issuers: self.issuers.clone() });
+            }
+            Command::Why { certificate, reply } => {
+                let now = self.clock.now();
+                let lines = self
+                    .one(&certificate)
+                    .map(|managed| (managed.config.name.clone(), managed.explain(now, &self.issuers)));
+                let _ = reply.send(lines);
+            }
+            Command::History { certificate, reply } => {
+                let entries = self
+                    .one(&certificate)
+                    .and_then(|managed| managed.store.history().map_err(|error| error.to_string()));
+                let _ = reply.send(entries);
+            }
+            Command::Root { issuer, reply } => {
+                let _ = reply.send(self.root(&issuer));
+            }
+        }
+    }
+
+    pub(super) fn named(&self, certificates: Vec<String>, all: bool) -> Result<Vec<String>, String> {
+        if all || (certificates.is_empty() && self.certificates.len() == 1) {
+            return Ok(self.certificates.keys().cloned().collect());
+        }
+        if certificates.is_empty() {
+            return Err(format!("name a certificate, or --all; configured: {}", self.known()));
+        }
+        match certificates.iter().find(|name| !self.certificates.contains_key(*name)) {
+            Some(unknown) => Err(self.unknown(unknown)),
+            None => Ok(certificates),
+        }
+    }
+
+    /// The certificate of that name; no name: the only one.
+    fn one(&self, name: &str) -> Result<&Managed, String> {
+        let mut all = self.certificates.values();
+        match (name, all.next(), all.next()) {
+            ("", Some(only), None) => Ok(only),
+            ("", ..) => Err(format!("name a certificate; configured: {}", self.known())),
+            (name, ..) => self.certificates.get(name).ok_or_else(|| self.unknown(name)),
+        }
+    }
+
+    pub(super) fn known(&self) -> String {
+        self.certificates.keys().cloned().collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn unknown(&self, name: &str) -> String {
+        format!("no certificate is named \"{name}\"; configured: {}", self.known())
+    }
+
+    pub(super) fn request(&mut self, name: &str, force: bool) {
+        let now = self.clock.now();
+        let Some(managed) = self.certificates.get_mut(name) else { return };
+        if managed.obtaining {
+            // The caller follows the attempt that is running.
+            return;
+        }
+        managed.request = Some(Request { force });
+        let decision = managed.decide(now, &self.issuers).clone();
+        if matches!(decision.action, Action::Wait | Action::AskRenewalInfo { .. }) {
+            managed.request = None;
+            let last = managed.memory.last_failure.as_ref().map_or("", |failure| &failure.message);
+            let detail = match &decision.hold {
+                Some(Hold::BackOff { .. }) | None => format!(
+                    "in a back-off until {:.0} after {} failure(s), the last: {last}; --force orders now",
+                    decision.at, managed.memory.failures
+                ),
+                Some(hold) => format!("not before {:.0}: {hold}; --force orders now", decision.at),
+            };
+            self.step(name, 0, StepKind::Failed, detail);
+        }
+        self.look_at(name);
+    }
+
+    pub(super) fn root(&self, issuer: &str) -> Result<(String, String), String> {
+        let internal: Vec<_> = self
+            .sources
+            .values()
+            .filter_map(|source| Some((source.issuer.name(), source.issuer.root_pem()?)))
+            .collect();
+        let names = || internal.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        match (issuer, &internal[..]) {
+            (_, []) => Err("no internal issuer is configured: there is no root to print".to_owned()),
+            ("", [(name, pem)]) => Ok(((*name).to_owned(), pem.clone())),
+            ("", _) => Err(format!("several internal issuers are configured, name one: {}", names())),
+            (wanted, _) => internal
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map(|(name, pem)| ((*name).to_owned(), pem.clone()))
+                .ok_or_else(|| format!("no internal issuer is named \"{wanted}\"; configured: {}", names())),
+        }
+    }
+}

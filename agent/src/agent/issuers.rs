@@ -1,0 +1,158 @@
+//! The issuers as the loop sees them: where to order, what is known of their limits, and what they say of
+//! our clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+use rustls_pki_types::CertificateDer;
+use sealwire_proto::anchors::Anchors;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::{Agent, SAVE_LIMITS_EVERY};
+use crate::clock::{Clock, TOLERATED, since_boot};
+use crate::issuer::Issuer;
+use crate::lifecycle::limits::Ledger;
+use crate::lifecycle::{Block, Issuers, span};
+use crate::store::{Store, StoreError};
+
+/// What has been used of each CA's limits, as a document of the store.
+const LIMITS: &str = "limits.json";
+
+/// Between two renewals while the clock is in doubt.
+pub(super) const CANARY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Questions for renewal information that are under way at the same time, per issuer.
+const PARALLEL_QUESTIONS: usize = 4;
+
+/// While the clock is in doubt the CAs are asked for the time this often.
+const ASK_TIME_EVERY: Duration = Duration::from_mins(1);
+/// And this often in any case.
+const CHECK_TIME_EVERY: Duration = Duration::from_hours(6);
+
+/// An issuer with the roots its chains build to.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) issuer: Arc<dyn Issuer>,
+    pub(super) anchors: Arc<Anchors>,
+    /// The roots that nodes are told of; empty for a public CA.
+    pub(super) trust: Arc<[CertificateDer<'static>]>,
+    /// Orders under way.
+    pub(super) places: Arc<Semaphore>,
+    /// Questions under way.
+    pub(super) questions: Arc<Semaphore>,
+}
+
+impl Source {
+    pub(super) fn new(issuer: Arc<dyn Issuer>, anchors: Anchors, parallel_orders: usize) -> Self {
+        Self {
+            trust: issuer.trust_anchors().into(),
+            issuer,
+            anchors: Arc::new(anchors),
+            places: Arc::new(Semaphore::new(parallel_orders)),
+            questions: Arc::new(Semaphore::new(PARALLEL_QUESTIONS)),
+        }
+    }
+}
+
+/// What is kept of an issuer over restarts.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    ledger: Ledger,
+    blocked: Option<Block>,
+}
+
+/// Brings back what was used of the limits before a restart.
+pub(super) fn load_limits(store: &Store, issuers: &mut Issuers) -> Result<(), StoreError> {
+    let mut kept: BTreeMap<String, Kept> = store.load_json(LIMITS)?.unwrap_or_default();
+    for (name, state) in issuers {
+        if let Some(Kept { ledger, blocked }) = kept.remove(name) {
+            (state.ledger, state.blocked) = (ledger, blocked);
+        }
+    }
+    Ok(())
+}
+
+impl Agent {
+    /// Writes the model of limits if it has changed; at once if `now`, else once in a while.
+    pub(super) fn save_issuers(&mut self, now: bool) {
+        if self.issuers_changed.is_none_or(|since| !now && since.elapsed() < SAVE_LIMITS_EVERY) {
+            return;
+        }
+        let at = self.clock.now();
+        let kept: BTreeMap<_, _> = self
+            .issuers
+            .iter_mut()
+            .map(|(name, state)| {
+                state.ledger.prune(at);
+                state.blocked = state.blocked.take().filter(|block| block.until > at);
+                (name.clone(), Kept { ledger: state.ledger.clone(), blocked: state.blocked.clone() })
+            })
+            .collect();
+        self.issuers_changed = None;
+        if let Err(error) = self.store.save_json(LIMITS, &kept) {
+            // Tried again with the next change.
+            tracing::error!(%error, "cannot remember what is used of the CAs' limits");
+        }
+    }
+
+    /// Watches the clock: steps by the time since boot, errors by the CAs' Date headers.
+    pub(super) fn watch_clock(&mut self) {
+        let (wall, now) = (self.clock.uncorrected(), Instant::now());
+        if let Some(jumped) = self.clock_watch.observe(wall, since_boot(), now) {
+            let text = format!(
+                "the clock jumped by {}; until a CA confirms the time, what is due only because of the clock is \
+                 renewed one by one",
+                span(jumped)
+            );
+            self.incidents.raise("clock jumped", wall, text);
+            self.time_asked = None;
+        }
+        for source in self.sources.values() {
+            let Some(skew) = source.issuer.clock_skew() else { continue };
+            if self.skew_heard.is_some_and(|heard| heard >= skew.measured) {
+                continue;
+            }
+            self.skew_heard = Some(skew.measured);
+            self.clock_watch.heard(skew);
+            if skew.ahead.abs() > TOLERATED {
+                self.clock.correct(skew.ahead);
+                let (size, which) =
+                    (span(skew.ahead.abs()), if skew.ahead.is_positive() { "ahead" } else { "behind" });
+                let text = format!(
+                    "the clock is {size} {which} of {}; set it right (chrony, systemd-timesyncd). Renewals go by the \
+                     CA's time meanwhile, but nodes and clients do not",
+                    source.issuer.name()
+                );
+                self.incidents.raise("clock wrong", wall, text);
+            } else {
+                self.clock.correct(SignedDuration::ZERO);
+                self.incidents.clear("clock wrong");
+            }
+        }
+        let doubted = self.clock_is_doubted();
+        if !doubted {
+            self.incidents.clear("clock jumped");
+        }
+        let every = if doubted { ASK_TIME_EVERY } else { CHECK_TIME_EVERY };
+        if self.time_asked.is_none_or(|asked| asked.elapsed() >= every) {
+            self.time_asked = Some(now);
+            for source in self.sources.values().filter(|source| source.issuer.tells_time()) {
+                let issuer = Arc::clone(&source.issuer);
+                tokio::spawn(async move {
+                    if let Err(error) = issuer.ask_time().await {
+                        tracing::debug!(issuer = issuer.name(), %error, "cannot ask for the time");
+                    }
+                });
+            }
+        }
+    }
+
+    pub(super) fn clock_is_doubted(&mut self) -> bool {
+        let asked = self.sources.values().any(|source| source.issuer.tells_time());
+        self.clock_watch.is_doubted(Instant::now(), asked)
+    }
+}
