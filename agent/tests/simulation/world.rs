@@ -1,0 +1,625 @@
+//! The simulated agent and its year.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use sealwire_agent::clock::{ClockWatch, Skew};
+use sealwire_agent::issuer::{ErrorClass, IssueError};
+use sealwire_agent::lifecycle::limits::{Charges, Limits, OrderKind};
+use sealwire_agent::lifecycle::{
+    Action, Current, Facts, IssuerState, Issuers, Memory, Policy, Reason, decide,
+};
+
+use crate::ca::{Ca, DAY, HOUR, Mood, at};
+
+const START: i64 = 1_800_000_000;
+/// Orders under way per issuer.
+const PLACES: usize = 16;
+
+pub struct Settings {
+    pub certificates: usize,
+    pub days: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Generation {
+    number: u64,
+    issuer: usize,
+    not_before: i64,
+    not_after: i64,
+}
+
+struct Cert {
+    policy: Policy,
+    memory: Memory,
+    current: Option<Generation>,
+    lifetime: i64,
+    domain: u64,
+    identifiers: Vec<String>,
+    seed: u64,
+    /// The journal: issuer and, once known, order.
+    journal: Option<(usize, usize)>,
+    busy: bool,
+    hurries: bool,
+    version: u64,
+    /// For the judge.
+    due_since: Option<i64>,
+    expired: bool,
+    attempts_today: (i64, u32),
+    first_at: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// Look at a certificate, if its version is still this one.
+    Look(usize, u64),
+    /// An attempt has come to newOrder, and then to its end.
+    Place(usize, usize, bool),
+    Finish(usize, usize, Option<usize>),
+    /// A question is answered.
+    Answer(usize),
+    Restart,
+    ClockStep(i64),
+    Wave(usize),
+    Check(usize),
+    AskTime,
+}
+
+pub struct World {
+    now: i64,
+    end: i64,
+    rng: fastrand::Rng,
+    cas: Vec<Ca>,
+    issuers: Issuers,
+    certs: Vec<Cert>,
+    queue: BinaryHeap<Reverse<(i64, u64, Event)>>,
+    sequence: u64,
+    places: Vec<usize>,
+    /// What our clock is ahead by, and what we correct it by.
+    ahead: i64,
+    corrected: i64,
+    watch: ClockWatch,
+    epoch: Instant,
+    /// Attempts of an agent that was stopped are void.
+    life: u64,
+    lives: Vec<u64>,
+    violations: Vec<String>,
+    attempts: u64,
+    restarts: u64,
+    expiries_excused: u64,
+    pub asleep: bool,
+    pub greedy: bool,
+}
+
+pub struct Report {
+    pub violations: Vec<String>,
+    text: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+const NAMES: [&str; 2] = ["first", "second"];
+
+impl World {
+    pub fn new(seed: u64, settings: &Settings) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let end = START + settings.days * DAY;
+        let mut cas = vec![Ca::new(NAMES[0], true, true, START), Ca::new(NAMES[1], false, true, START)];
+        for ca in &mut cas {
+            moods(ca, &mut rng, end);
+        }
+        let mut issuers: Issuers =
+            NAMES.iter().map(|name| ((*name).to_owned(), IssuerState::new(Limits::LETS_ENCRYPT))).collect();
+        issuers.get_mut(NAMES[0]).unwrap().renewal_info = true;
+        let certs = (0..settings.certificates).map(|index| cert(index, &mut rng)).collect();
+        let mut world = Self {
+            now: START,
+            end,
+            places: vec![PLACES; cas.len()],
+            cas,
+            issuers,
+            certs,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            ahead: 0,
+            corrected: 0,
+            watch: ClockWatch::default(),
+            epoch: Instant::now(),
+            life: 0,
+            lives: vec![0; settings.certificates],
+            violations: Vec::new(),
+            attempts: 0,
+            restarts: 0,
+            expiries_excused: 0,
+            asleep: false,
+            greedy: false,
+            rng,
+        };
+        world.calendar();
+        world
+    }
+
+    /// What will befall the agent.
+    fn calendar(&mut self) {
+        for cert in 0..self.certs.len() {
+            self.push(START, Event::Look(cert, 0));
+        }
+        for _ in 0..self.rng.u32(20..60) {
+            let when = self.rng.i64(START..self.end);
+            self.push(when, Event::Restart);
+        }
+        for _ in 0..self.rng.u32(0..6) {
+            let (when, step) = (self.rng.i64(START..self.end), self.rng.i64(-40 * DAY..60 * DAY));
+            self.push(when, Event::ClockStep(step));
+        }
+        for _ in 0..self.rng.u32(0..4) {
+            let when = self.rng.i64(START + 30 * DAY..self.end.max(START + 31 * DAY));
+            let part = self.rng.usize(2..20);
+            self.push(when, Event::Wave(part));
+        }
+    }
+
+    fn push(&mut self, when: i64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((when, self.sequence, event)));
+    }
+
+    /// What the agent takes for now.
+    fn clock(&self) -> i64 {
+        self.now + self.ahead - self.corrected
+    }
+
+    pub fn run(&mut self) {
+        while let Some(Reverse((when, _, event))) = self.queue.pop() {
+            if when > self.end {
+                break;
+            }
+            self.now = when;
+            self.happen(event);
+        }
+        for cert in 0..self.certs.len() {
+            self.judge_first(cert);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Look(cert, version) => {
+                if self.certs[cert].version == version && !self.certs[cert].busy {
+                    self.look(cert);
+                }
+            }
+            Event::Place(cert, issuer, replaces) => self.place(cert, issuer, replaces),
+            Event::Finish(cert, issuer, order) => self.finish(cert, issuer, order),
+            Event::Answer(cert) => self.answer(cert),
+            Event::Restart => self.restart(),
+            Event::ClockStep(step) => {
+                // Somebody sets the clock wrong, or right again.
+                self.ahead = if self.ahead == 0 { step } else { 0 };
+                self.observe_clock();
+                self.push(self.now + 1, Event::AskTime);
+                for cert in 0..self.certs.len() {
+                    self.look_soon(cert);
+                }
+            }
+            Event::Wave(part) => {
+                for cert in (0..self.certs.len()).step_by(part) {
+                    if let Some(current) =
+                        self.certs[cert].current.clone().filter(|current| current.issuer == 0)
+                    {
+                        self.cas[0].revoked.insert(cert, current.not_before);
+                        self.push(self.now + 40 * HOUR, Event::Check(cert));
+                    }
+                }
+            }
+            Event::Check(cert) => self.judge_revoked(cert),
+            Event::AskTime => {
+                if self.cas.iter().any(|ca| !ca.mood(self.now).any(|mood| matches!(mood, Mood::Down))) {
+                    self.heard();
+                } else {
+                    self.push(self.now + 60, Event::AskTime);
+                }
+            }
+        }
+    }
+
+    fn observe_clock(&mut self) {
+        let since_boot = Duration::from_secs((self.now - START).unsigned_abs());
+        let _ = self.watch.observe(at(self.now + self.ahead), since_boot, self.epoch + since_boot);
+    }
+
+    /// A CA has answered, with a Date.
+    fn heard(&mut self) {
+        let corrected = if self.ahead.abs() > 300 { self.ahead } else { 0 };
+        if std::mem::replace(&mut self.corrected, corrected) != corrected {
+            // The schedule is compared with the corrected clock from now on.
+            for cert in 0..self.certs.len() {
+                self.look_soon(cert);
+            }
+        }
+        let measured = self.epoch + Duration::from_secs((self.now - START).unsigned_abs() + 1);
+        self.watch.heard(Skew { ahead: SignedDuration::from_secs(self.ahead), measured });
+    }
+
+    fn look_soon(&mut self, cert: usize) {
+        self.certs[cert].version += 1;
+        let version = self.certs[cert].version;
+        self.push(self.now, Event::Look(cert, version));
+    }
+
+    fn look_at(&mut self, cert: usize, agent_time: i64) {
+        self.certs[cert].version += 1;
+        let version = self.certs[cert].version;
+        // The agent wakes at least every 30 s, but nothing happens then unless its time has come.
+        let real = agent_time - self.ahead + self.corrected;
+        self.push(real.max(self.now + 1), Event::Look(cert, version));
+    }
+
+    fn look(&mut self, index: usize) {
+        self.judge_expiry(index);
+        if self.asleep
+            && let Some(current) = &self.certs[index].current
+        {
+            let due = current.not_before + self.certs[index].lifetime * 2 / 3;
+            self.certs[index].due_since.get_or_insert(due);
+            return self.look_at(index, self.clock() + DAY);
+        }
+        let now = at(self.clock());
+        let cert = &self.certs[index];
+        let facts = facts(cert);
+        let decision = decide(now, &facts, &cert.policy, &self.issuers, cert.seed);
+        if decision.at <= now || matches!(decision.hold, Some(_)) {
+            self.certs[index].due_since.get_or_insert(self.now);
+        }
+        let up = Duration::from_secs((self.now - START).unsigned_abs());
+        match decision.action {
+            Action::Wait => {
+                let wake = if self.greedy { self.clock() + 60 } else { ceil(decision.wake) };
+                if self.greedy && self.places[0] > 0 {
+                    return self.begin(index, 0, &decision.reason);
+                }
+                self.look_at(index, wake);
+            }
+            Action::Obtain { .. }
+                if decision.reason.is_timed()
+                    && self.watch.is_doubted(self.epoch + up, true)
+                    && self.places.iter().sum::<usize>() < PLACES * self.cas.len() =>
+            {
+                self.look_at(index, self.clock() + 10);
+            }
+            Action::Obtain { issuer } => {
+                let issuer = NAMES.iter().position(|name| *name == issuer).unwrap();
+                if self.places[issuer] == 0 {
+                    // It waits for a place; nobody is held up by it.
+                    return self.look_at(index, self.clock() + 5);
+                }
+                self.begin(index, issuer, &decision.reason);
+            }
+            Action::AskRenewalInfo { .. } => {
+                self.certs[index].version += 1;
+                self.push(self.now + 1, Event::Answer(index));
+            }
+            Action::Rehearse { .. } => unreachable!("no staging CA is configured"),
+        }
+    }
+
+    fn begin(&mut self, index: usize, issuer: usize, reason: &Reason) {
+        let now = at(self.clock());
+        let agent_now = self.clock();
+        self.attempts += 1;
+        self.places[issuer] -= 1;
+        let cert = &mut self.certs[index];
+        let day = self.now / DAY;
+        cert.attempts_today =
+            if cert.attempts_today.0 == day { (day, cert.attempts_today.1 + 1) } else { (day, 1) };
+        if cert.attempts_today.1 == 200 {
+            self.violations.push(format!("certificate {index}: 200 attempts on one day"));
+        }
+        cert.busy = true;
+        self.lives[index] = self.life;
+        cert.hurries = matches!(reason, Reason::RenewalInfo { window, .. } if window.1 <= at(agent_now));
+        let replaces = facts(cert).replaces(NAMES[issuer]);
+        let resumes = cert.journal.is_some_and(|(at, _)| at == issuer);
+        if !resumes {
+            cert.journal = None;
+            let kind = facts(cert).order_kind(NAMES[issuer]);
+            let state = self.issuers.get_mut(NAMES[issuer]).unwrap();
+            if !self.greedy {
+                state.ledger.charge_order(now, &state.limits, kind, &cert.policy.charges);
+            }
+            let delay = self.rng.i64(0..3);
+            self.push(self.now + delay, Event::Place(index, issuer, replaces));
+        } else {
+            let order = cert.journal.map(|(_, order)| order);
+            let delay = self.rng.i64(1..60);
+            self.push(self.now + delay, Event::Finish(index, issuer, order));
+        }
+    }
+
+    fn place(&mut self, index: usize, issuer: usize, replaces: bool) {
+        if self.lives[index] != self.life {
+            return;
+        }
+        let cert = &self.certs[index];
+        if cert.journal.is_some_and(|(at, _)| at == issuer) {
+            self.violations
+                .push(format!("certificate {index}: a second order beside the one in the journal"));
+        }
+        if self.certs[index].journal.is_some_and(|(at, _)| at == issuer) {
+            self.violations
+                .push(format!("certificate {index}: a second order beside the one in the journal"));
+        }
+        let cert = &self.certs[index];
+        let kind = facts(cert).order_kind(NAMES[issuer]);
+        let renewal = kind != OrderKind::New;
+        let placed = self.cas[issuer].order(self.now, index, cert.domain, renewal, replaces);
+        match placed {
+            // The answer is lost on the way, now and then.
+            Ok(_) if self.rng.u32(0..100) == 0 => {
+                self.failed(index, issuer, &IssueError::new(ErrorClass::Transient, "cut"), true);
+            }
+            Ok(order) => {
+                self.heard();
+                self.certs[index].journal = Some((issuer, order));
+                let delay = self.rng.i64(2..90);
+                self.push(self.now + delay, Event::Finish(index, issuer, Some(order)));
+            }
+            Err(error) => {
+                if error.class != ErrorClass::Transient {
+                    self.heard();
+                }
+                let state = self.issuers.get_mut(NAMES[issuer]).unwrap();
+                state.ledger.refund_order(&state.limits, kind, &self.certs[index].policy.charges);
+                self.failed(index, issuer, &error, false);
+            }
+        }
+    }
+
+    fn finish(&mut self, index: usize, issuer: usize, order: Option<usize>) {
+        if self.lives[index] != self.life {
+            return;
+        }
+        let Some(order) = order else { return };
+        // A name that does not validate today, an answer that is lost after finalize.
+        let dice = self.rng.u32(0..1000);
+        let result = match dice {
+            0..5 => Err(IssueError::new(ErrorClass::Transient, "no answer")),
+            _ => self.cas[issuer].finish(self.now, order),
+        };
+        let result = if dice == 5 {
+            Err(IssueError::new(ErrorClass::Transient, "cut after finalize"))
+        } else {
+            result
+        };
+        match result {
+            Ok(()) => self.obtained(index, issuer),
+            Err(error) => self.failed(index, issuer, &error, true),
+        }
+    }
+
+    fn obtained(&mut self, index: usize, issuer: usize) {
+        self.heard();
+        self.places[issuer] += 1;
+        let now = self.now;
+        let cert = &mut self.certs[index];
+        let number = cert.current.as_ref().map_or(1, |current| current.number + 1);
+        cert.current = Some(Generation {
+            number,
+            issuer,
+            not_before: now - HOUR,
+            not_after: now - HOUR + cert.lifetime,
+        });
+        (cert.journal, cert.busy, cert.due_since, cert.expired) = (None, false, None, false);
+        cert.first_at.get_or_insert(now);
+        cert.memory.forget_failures();
+        cert.memory.ari = None;
+        cert.memory.hurried = if cert.hurries { cert.memory.hurried + 1 } else { 0 };
+        self.look_soon(index);
+    }
+
+    fn failed(&mut self, index: usize, issuer: usize, error: &IssueError, placed: bool) {
+        self.places[issuer] += 1;
+        let now = at(self.clock());
+        let state = self.issuers.get_mut(NAMES[issuer]).unwrap();
+        let _ = placed;
+        if error.class == ErrorClass::Ca {
+            state.refused(now, &index.to_string(), error);
+        }
+        let cert = &mut self.certs[index];
+        cert.busy = false;
+        cert.memory.failed(now, Some(NAMES[issuer]), error);
+        self.look_soon(index);
+    }
+
+    fn answer(&mut self, index: usize) {
+        let Some(current) = self.certs[index].current.clone() else { return };
+        let answer =
+            self.cas[current.issuer].renewal_info(self.now, index, current.not_before, current.not_after);
+        if answer.is_ok() {
+            self.heard();
+        }
+        let now = at(self.clock());
+        let cert = &mut self.certs[index];
+        cert.memory.renewal_info(now, current.number, answer.map_err(|error| error.message), cert.seed);
+        self.look_soon(index);
+    }
+
+    /// SIGKILL and a new start: what was under way is gone but for the journal, what was charged is kept.
+    fn restart(&mut self) {
+        self.restarts += 1;
+        self.life += 1;
+        self.places = vec![PLACES; self.cas.len()];
+        // What is kept is what is serialized.
+        self.watch = ClockWatch::default();
+        self.observe_clock();
+        self.push(self.now + 1, Event::AskTime);
+        for index in 0..self.certs.len() {
+            let cert = &mut self.certs[index];
+            cert.busy = false;
+            let text = serde_json::to_string(&cert.memory).unwrap();
+            cert.memory = serde_json::from_str(&text).unwrap();
+            self.look_soon(index);
+        }
+    }
+
+    fn judge_expiry(&mut self, index: usize) {
+        let cert = &mut self.certs[index];
+        let Some(current) = cert.current.as_ref().filter(|current| current.not_after <= self.now) else {
+            return;
+        };
+        if std::mem::replace(&mut cert.expired, true) {
+            return;
+        }
+        // Excused only if no issuer of its was up for long enough, between the time it was due and the end:
+        // a wait takes up to half of what is left, and the queue some minutes.
+        let (from, to) = (cert.due_since.unwrap_or(current.not_after), current.not_after);
+        let step = 600;
+        let mut chance = false;
+        for issuer in &cert.policy.issuers {
+            let ca = self.cas.iter().find(|ca| ca.name == issuer).unwrap();
+            let mut up_since = None;
+            let mut when = from;
+            while when < to {
+                up_since = if ca.is_up(when) { up_since.or(Some(when)) } else { None };
+                chance |= up_since.is_some_and(|since| when - since > (to - since) * 6 / 10 + HOUR);
+                when += step;
+            }
+        }
+        if chance {
+            let text = format!(
+                "certificate {index} (lifetime {} d, issuers {:?}) expired {} although an issuer was up; due since {}, memory {:?}",
+                cert.lifetime / DAY,
+                cert.policy.issuers,
+                at(to),
+                at(from),
+                cert.memory
+            );
+            self.violations.push(text);
+        } else {
+            self.expiries_excused += 1;
+        }
+    }
+
+    /// Replaced within 40 hours of the revocation, if the CA was up for the last ten of them.
+    fn judge_revoked(&mut self, index: usize) {
+        let Some(current) = self.certs[index].current.clone() else { return };
+        let ca = &self.cas[0];
+        let steady = (0..60).all(|part| {
+            let when = self.now - part * 40 * HOUR / 60;
+            ca.mood(when).next().is_none()
+        });
+        if steady
+            && self.ahead == 0
+            && ca.revoked.get(&index) == Some(&current.not_before)
+            && current.issuer == 0
+        {
+            self.violations
+                .push(format!("certificate {index} is revoked and was not replaced by {}", at(self.now)));
+        }
+    }
+
+    /// Nobody starves: a hundred orders an hour, and the fallback besides.
+    fn judge_first(&mut self, index: usize) {
+        let cert = &self.certs[index];
+        let patience = 14 * DAY + self.certs.len() as i64 * 40;
+        if cert.first_at.is_none_or(|first| first > START + patience) {
+            self.violations
+                .push(format!("certificate {index} starved: first obtained {:?}", cert.first_at.map(at)));
+        }
+    }
+
+    pub fn report(&self) -> Report {
+        let mut violations = self.violations.clone();
+        for ca in &self.cas {
+            violations.extend(ca.limit_hits.iter().map(|hit| format!("{}: over the limit: {hit}", ca.name)));
+        }
+        let orders: Vec<_> = self.cas.iter().map(|ca| (ca.orders.len(), ca.issued)).collect();
+        let text = format!(
+            "{} attempts, (orders, issued) {orders:?}, {} restarts, {} expired in outages of every issuer",
+            self.attempts, self.restarts, self.expiries_excused
+        );
+        Report { violations, text }
+    }
+}
+
+fn ceil(when: Timestamp) -> i64 {
+    when.as_second() + i64::from(when.subsec_nanosecond() > 0)
+}
+
+fn facts(cert: &Cert) -> Facts<'_> {
+    Facts {
+        current: cert.current.as_ref().map(|current| Current {
+            generation: current.number,
+            issuer: NAMES[current.issuer],
+            identifiers: &cert.identifiers,
+            not_before: at(current.not_before),
+            not_after: at(current.not_after),
+            stored_at: at(current.not_before + HOUR),
+        }),
+        changed: None,
+        damaged: false,
+        quarantined: false,
+        order_pending: cert.journal.map(|(issuer, _)| NAMES[issuer]),
+        memory: &cert.memory,
+        request: None,
+    }
+}
+
+fn cert(index: usize, rng: &mut fastrand::Rng) -> Cert {
+    let lifetime = match index % 10 {
+        0..5 => 90 * DAY,
+        5..8 => 45 * DAY,
+        _ => 160 * HOUR,
+    };
+    let domain = (index / 10) as u64;
+    let identifiers = vec![format!("host-{index}.domain-{domain}.example")];
+    let issuers = if index % 2 == 0 { NAMES.to_vec() } else { vec![NAMES[0]] };
+    let policy = Policy {
+        issuers: issuers.into_iter().map(str::to_owned).collect(),
+        renew_at: if lifetime < 10 * DAY { 0.5 } else { 2.0 / 3.0 },
+        windows: None,
+        charges: Charges::of(&identifiers),
+    };
+    Cert {
+        policy,
+        memory: Memory::default(),
+        current: None,
+        lifetime,
+        domain,
+        identifiers,
+        seed: rng.u64(..),
+        journal: None,
+        busy: false,
+        hurries: false,
+        version: 0,
+        due_since: None,
+        expired: false,
+        attempts_today: (0, 0),
+        first_at: None,
+    }
+}
+
+/// A bad year: outages of hours to five days, days of 429, and surprises.
+fn moods(ca: &mut Ca, rng: &mut fastrand::Rng, end: i64) {
+    for _ in 0..rng.u32(3..10) {
+        let (from, lasts) = (rng.i64(START..end), rng.i64(HOUR..5 * DAY));
+        ca.moods.push((from, from + lasts, Mood::Down));
+    }
+    for _ in 0..rng.u32(2..8) {
+        let (from, lasts) = (rng.i64(START..end), rng.i64(600..8 * HOUR));
+        let after = [None, Some(0), Some(60), Some(3600), Some(86400), Some(10 * 365 * 86400)];
+        ca.moods.push((from, from + lasts, Mood::Busy(after[rng.usize(0..after.len())])));
+    }
+    for _ in 0..rng.u32(1..5) {
+        let (from, lasts) = (rng.i64(START..end), rng.i64(HOUR..20 * DAY));
+        let mood = [Mood::NoInfo, Mood::Hurry, Mood::Absurd][rng.usize(0..3)];
+        ca.moods.push((from, from + lasts, mood));
+    }
+}
