@@ -24,6 +24,8 @@ fn fixture() -> Fixture {
         issuers: vec!["pki".into()],
         renew_at: 0.5,
         nodes: None,
+        challenges: None,
+        dns: None,
     };
     let managed = Managed::new(config, store.certificate("web").unwrap(), Memory::default(), 1);
     Fixture { managed, _store: store, _dir: dir }

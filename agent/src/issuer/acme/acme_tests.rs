@@ -3,6 +3,7 @@
 use sealwire_proto::v1::StepKind;
 
 use super::*;
+use crate::config::ChallengeKind;
 use crate::issuer::Placed;
 use crate::store::StoreError;
 
@@ -25,6 +26,9 @@ fn config() -> AcmeConfig {
         trust_roots: None,
         terms_of_service_agreed: true,
         timeout: Duration::from_mins(5),
+        challenges: vec![ChallengeKind::Http01],
+        dns: None,
+        resolvers: Vec::new(),
     }
 }
 
@@ -56,5 +60,5 @@ async fn wildcards_are_refused_before_anything_is_asked() {
     };
     let error = issuer.obtain(&request, &Nobody).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Ours);
-    assert!(error.message.contains("*.b.example needs dns-01"), "{error}");
+    assert!(error.message.contains("*.b.example needs dns-01 or dns-persist-01"), "{error}");
 }

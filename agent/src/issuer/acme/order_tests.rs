@@ -16,8 +16,8 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer as Signer
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::AcmeConfig;
-use crate::issuer::acme::AcmeIssuer;
+use crate::config::{AcmeConfig, ChallengeKind};
+use crate::issuer::acme::{AcmeIssuer, Http01};
 use crate::issuer::{Issuer, OrderRequest};
 use crate::store::StoreError;
 
@@ -88,6 +88,9 @@ impl FakeCa {
             trust_roots: None,
             terms_of_service_agreed: true,
             timeout: Duration::from_secs(3),
+            challenges: vec![ChallengeKind::Http01],
+            dns: None,
+            resolvers: Vec::new(),
         };
         AcmeIssuer::open("fake".into(), dir.to_owned(), config, self.0.http01.clone()).unwrap()
     }
