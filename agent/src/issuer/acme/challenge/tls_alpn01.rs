@@ -198,9 +198,9 @@ fn certificate(identifier: &str, digest: &[u8; 32]) -> Result<Arc<CertifiedKey>,
     let (der, key) = make().map_err(|error| ours(error.to_string()))?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let certified =
-        CertifiedKey::from_der(vec![der], key, &provider).map_err(|error| ours(error.to_string()))?;
-    Ok(Arc::new(certified))
+    let key = provider.key_provider.load_private_key(key).map_err(|error| ours(error.to_string()))?;
+    // Not `from_der`: rustls would read the certificate, and refuses critical extensions that it does not know.
+    Ok(Arc::new(CertifiedKey::new(vec![der], key)))
 }
 
 /// A challenge that is answered as long as this lives.

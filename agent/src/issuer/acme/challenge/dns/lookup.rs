@@ -86,7 +86,8 @@ impl Resolver {
     pub(in super::super) async fn target(&self, name: &Name) -> Result<Name, AliasError> {
         let mut at = name.to_lowercase();
         let mut seen = BTreeSet::from([at.clone()]);
-        for _ in 0..MAX_CNAME_HOPS {
+        // One question more than hops: the last must say that it is none.
+        for _ in 0..=MAX_CNAME_HOPS {
             let answer = self.ask(&at, RecordType::CNAME).await?;
             let next = answer.answers.iter().find_map(|record| match &record.data {
                 RData::CNAME(target) if record.name == at => Some(target.0.to_lowercase()),
