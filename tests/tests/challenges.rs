@@ -1,6 +1,7 @@
 //! Every challenge type against Pebble, which looks at what we set just as a public CA does.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -271,7 +272,7 @@ async fn advisory_propagation_does_not_block_and_required_does() {
     configure("advisory");
     let started = Instant::now();
     let agent = world.start_agent();
-    tokio::time::sleep(Duration::ZERO).await;
+    world.admin().await;
     let ran = renew(&world);
     assert_eq!(ran.code, 0, "{ran:?}");
     obtained(&world).await;
@@ -332,8 +333,13 @@ fn secret(world: &World, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
+/// named listens on addresses of interfaces only, and worlds' addresses are none.
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// BIND as the primary of `zone.test`, which takes TXT updates from our key.
-fn named(world: &World, key: &str) -> Option<Process> {
+fn named(world: &World, server: SocketAddr, key: &str) -> Option<Process> {
     let program = tools::find("named")
         .or_else(|| Some("/usr/sbin/named".into()).filter(|path: &std::path::PathBuf| path.is_file()))?;
     let (address, dir) = (world.address, world.path("named"));
@@ -346,13 +352,15 @@ fn named(world: &World, key: &str) -> Option<Process> {
     let config = world.write(
         "named.conf",
         &format!(
-            "options {{ directory \"{dir}\"; listen-on port 5353 {{ {address}; }}; listen-on-v6 {{ none; }}; \
+            "options {{ directory \"{dir}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }}; \
              recursion no; pid-file none; session-keyfile \"{dir}/session.key\"; \
              managed-keys-directory \"{dir}\"; dnssec-validation no; notify no; }};\n\
              controls {{ }};\n\
              key \"sealwire.\" {{ algorithm hmac-sha512; secret \"{key}\"; }};\n\
              zone \"zone.test\" {{ type primary; file \"zone.test\"; update-policy {{ grant sealwire. zonesub TXT; }}; }};\n",
-            dir = dir.display()
+            dir = dir.display(),
+            port = server.port(),
+            ip = server.ip()
         ),
     );
     Some(Process::start("named", Command::new(program).args(["-g", "-n", "1", "-c"]).arg(config)))
@@ -362,16 +370,16 @@ fn named(world: &World, key: &str) -> Option<Process> {
 async fn dns_01_by_signed_updates_of_a_real_bind() {
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let world = World::new();
-    let Some(named) = named(&world, KEY) else { return };
-    let _ready = named.line("running", PATIENCE);
-    let server = (world.address, 5353).into();
+    let server = free_address();
+    let Some(named) = named(&world, server, KEY) else { return };
+    let _ready = named.line("all zones loaded", PATIENCE);
     let Some(pebble) = Pebble::start_with_dns(&world, &ANEW, server).await else { return };
     let key = secret(&world, "tsig", KEY);
     let acme = format!(
         "challenges = [\"dns-01\"]\ndns = \"bind\"\n[dns.bind]\ntype = \"rfc2136\"\nserver = \"{server}\"\n\
          tsig_name = \"sealwire\"\ntsig_algorithm = \"hmac-sha512\"\ntsig_key_file = \"{key}\"\n\
          propagation = \"required\"\n{}",
-        resolvers(&world, 5353)
+        format_args!("resolvers = [\"{server}\"]\n")
     );
     world.configure_agent(&settings(&pebble, &acme, &["zone.test", "*.zone.test"]));
     let agent = world.start_agent();
