@@ -1,13 +1,20 @@
 //! Small HTTP for tests of challenges: a server that hands JSON to a function, and challtestsrv's management
-//! interface, which sets DNS records.
+//! interface, which sets DNS records. And what those tests have in common.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::sync::Arc;
 
+use sealwire_proto::v1::CertificateStatus;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use crate::eventually;
+use crate::pebble::Pebble;
+use crate::process::run;
+use crate::world::{AgentSettings, PATIENCE, World};
 
 /// A request as a handler sees it.
 #[derive(Clone, Debug)]
@@ -144,4 +151,41 @@ impl Dns {
 
 fn dotted(name: &str) -> String {
     format!("{}.", name.trim_end_matches('.'))
+}
+
+/// Adds lines to `[acme.pebble]` and what follows it; nothing is delivered.
+#[must_use]
+pub fn settings(pebble: &Pebble, acme: &str, identifiers: &[&str]) -> AgentSettings {
+    AgentSettings {
+        issuers: format!("{}{acme}", pebble.issuer),
+        identifiers: identifiers.iter().map(|&name| name.to_owned()).collect(),
+        certificate: "nodes = []\n".to_owned(),
+        ..AgentSettings::default()
+    }
+}
+
+/// Waits until there is a certificate.
+pub async fn obtained(world: &World) -> CertificateStatus {
+    eventually("a certificate", PATIENCE, || async { world.web().await.filter(|web| web.current.is_some()) })
+        .await
+}
+
+/// The subjectAltName of the certificate "web", as openssl prints it.
+#[must_use]
+pub fn names(world: &World) -> String {
+    let file = world.path("state/live/web/fullchain.pem");
+    run(Command::new("openssl").args(["x509", "-noout", "-ext", "subjectAltName", "-in"]).arg(file)).out
+}
+
+/// A file that only we may read.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn secret(world: &World, name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = world.write(name, text);
+    let owner_only = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, owner_only).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    path.display().to_string()
 }

@@ -61,6 +61,12 @@ pub enum StartError {
         /// What to do.
         hint: &'static str,
     },
+    /// What answers challenges.
+    #[error("{source}")]
+    Challenges {
+        /// What is wrong.
+        source: IssueError,
+    },
     /// TLS for challenges.
     #[error("cannot set up TLS for challenges: {source}")]
     Tls {
@@ -197,8 +203,8 @@ async fn sources(
         return Ok(sources);
     }
     let accounts = store.dir().join("accounts");
-    let challenges = Challenges::new(config, &accounts)
-        .map_err(|source| StartError::Issuer { issuer: "challenges".to_owned(), source })?;
+    let challenges =
+        Challenges::new(config, &accounts).map_err(|source| StartError::Challenges { source })?;
     if let Some(http01) = challenges.http01() {
         let listener = listen("http01.listen", config.http01.listen).await?;
         tokio::spawn(http01.clone().serve(listener, tasks.clone()));

@@ -224,7 +224,7 @@ impl OrderRun<'_> {
 
 /// Takes all answers away. What takes long goes on by itself.
 pub(super) async fn clean_up(prepared: Vec<Box<dyn Prepared>>) {
-    let all = join_all(prepared.into_iter().map(|one| one.clean_up()));
+    let all = join_all(prepared.into_iter().map(Prepared::clean_up));
     if timeout(CLEAN_UP, all).await.is_err() {
         tracing::debug!("records of challenges are still being removed");
     }

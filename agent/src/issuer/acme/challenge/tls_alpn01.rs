@@ -57,6 +57,7 @@ impl TlsAlpn01 {
 
     fn provision(&self, identifier: &str, digest: [u8; 32]) -> Result<Served, ChallengeError> {
         let server_name = server_name(identifier);
+        let certificate = certificate(identifier, &digest)?;
         let mut answers = self.lock();
         if answers.len() >= MAX_PENDING && !answers.contains_key(&server_name) {
             return Err(ChallengeError::transient(format!(
@@ -66,9 +67,7 @@ impl TlsAlpn01 {
         let of_name = answers.entry(server_name.clone()).or_default();
         match of_name.iter_mut().find(|answer| answer.digest == digest) {
             Some(answer) => answer.orders += 1,
-            None => {
-                of_name.push(Answer { digest, certificate: certificate(identifier, &digest)?, orders: 1 })
-            }
+            None => of_name.push(Answer { digest, certificate, orders: 1 }),
         }
         drop(answers);
         Ok(Served { tls_alpn01: self.clone(), server_name, digest })

@@ -58,7 +58,7 @@ impl Exec {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let _group = Group(pid);
+        let mut group = Group(pid);
         let mut kept = Vec::new();
         if let Some(mut stderr) = child.stderr.take() {
             let mut buffer = [0; 1024];
@@ -72,7 +72,10 @@ impl Exec {
                 kept.extend_from_slice(&buffer[..length.min(room)]);
             }
         }
-        Ok((child.wait().await?, kept))
+        let status = child.wait().await?;
+        // It ended by itself, and its number may be another's by now.
+        group.0 = None;
+        Ok((status, kept))
     }
 }
 

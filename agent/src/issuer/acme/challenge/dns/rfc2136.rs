@@ -95,7 +95,7 @@ impl Rfc2136 {
         if reply.id != message.id || reply.message_type != MessageType::Response {
             return Err(broken("its answer is not one to our request".to_owned()));
         }
-        if let Some(fault) = reply.signature().and_then(|signature| signature.data.error.clone()) {
+        if let Some(fault) = reply.signature().and_then(|signature| signature.data.error) {
             let key = self.key.as_ref().map(|key| plain(&key.name)).unwrap_or_default();
             return Err(ChallengeError::ours(format!(
                 "DNS server {server} refuses TSIG key \"{key}\": {fault:?}; compare name, algorithm and secret \
