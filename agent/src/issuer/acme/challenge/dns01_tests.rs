@@ -173,3 +173,20 @@ async fn an_alias_that_cannot_be_looked_up_stops_before_anything_is_set() {
     assert!(error.message.contains("follow_cname = false in [dns.p]"), "{error}");
     assert!(changes.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn the_number_of_records_is_bounded() {
+    let (dns01, _server, _) = set_up("propagation = \"off\"\nfollow_cname = false", false, false).await;
+    let name = |number: usize| Name::from_ascii(format!("n{number}.example.")).unwrap();
+    for number in 0..MAX_PENDING {
+        let slot = dns01.slot(&name(number)).unwrap();
+        slot.lock().await.insert("v".into(), Value { orders: 1, present: true });
+    }
+    let facts = facts("a.example", "t");
+    let error = dns01.prepare(&facts, soon()).await.err().unwrap();
+    assert_eq!(error.class, ErrorClass::Transient);
+    assert!(error.message.contains("4096 records are set already"), "{error}");
+    // One that nobody wants any more makes room.
+    dns01.slot(&name(7)).unwrap().lock().await.clear();
+    dns01.prepare(&facts, soon()).await.unwrap().clean_up().await;
+}

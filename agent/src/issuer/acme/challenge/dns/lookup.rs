@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use futures_util::future::join_all;
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RData, RecordType};
 
@@ -117,12 +118,11 @@ impl Resolver {
                 .take(MAX_NAME_SERVERS)
                 .collect();
             if !servers.is_empty() {
-                let mut authorities = Vec::new();
-                for name in servers {
+                let authority = async |name: Name| {
                     let addresses = self.addresses(&name).await;
-                    authorities.push(Authority { name, addresses });
-                }
-                return Ok(authorities);
+                    Authority { name, addresses }
+                };
+                return Ok(join_all(servers.into_iter().map(authority)).await);
             }
             zone = zone.base_name();
         }
