@@ -2,6 +2,7 @@
 //! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
 
 pub mod handshakes;
+pub mod hook;
 pub mod load;
 pub mod pebble;
 pub mod process;

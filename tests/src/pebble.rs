@@ -1,10 +1,12 @@
 //! Pebble, Let's Encrypt's test CA, with its DNS server, as processes of a world.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
+use crate::hook::Dns;
 use crate::process::Process;
 use crate::world::World;
 use crate::{eventually, tools};
@@ -16,6 +18,7 @@ pub struct Pebble {
     pub issuer: String,
     /// Pebble's own log tells what it was asked.
     pub server: Process,
+    address: Ipv4Addr,
     _dns: Process,
 }
 
@@ -26,6 +29,18 @@ impl Pebble {
     /// # Panics
     /// When they do not come up.
     pub async fn start(world: &World, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::start_with_dns(world, environment, (world.address, 8053).into()).await
+    }
+
+    /// As [`Pebble::start`], but asking another DNS server about names.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start_with_dns(
+        world: &World,
+        environment: &[(&str, &str)],
+        dns_server: SocketAddr,
+    ) -> Option<Self> {
         let (pebble, dns) = (tools::find("bin/pebble")?, tools::find("bin/pebble-challtestsrv")?);
         let address = world.address;
         let (certificate, key) = listener_certificate(world);
@@ -54,7 +69,7 @@ impl Pebble {
             Command::new(pebble)
                 .args(["-strict", "-config"])
                 .arg(config)
-                .args(["-dnsserver", &format!("{address}:8053")])
+                .args(["-dnsserver", &dns_server.to_string()])
                 .env("PEBBLE_VA_NOSLEEP", "1")
                 .envs(environment.iter().copied()),
         );
@@ -73,7 +88,13 @@ impl Pebble {
             world.path("pebble-ca.pem").display(),
             roots.display()
         );
-        Some(Self { issuer, server, _dns: dns })
+        Some(Self { issuer, server, address, _dns: dns })
+    }
+
+    /// Sets records in its DNS server.
+    #[must_use]
+    pub fn dns(&self) -> Dns {
+        Dns::new((self.address, 8055).into())
     }
 
     /// How many orders it was asked for and accepted.

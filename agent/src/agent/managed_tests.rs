@@ -26,6 +26,8 @@ fn fixture() -> Fixture {
         renew_at: 0.5,
         nodes: None,
         maintenance: None,
+        challenges: None,
+        dns: None,
     };
     let policy = Policy {
         issuers: config.issuers.clone(),

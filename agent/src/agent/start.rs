@@ -24,7 +24,7 @@ use crate::config::{CertificateConfig, Config};
 use crate::delivery::Event;
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
-use crate::issuer::acme::{AcmeIssuer, Http01};
+use crate::issuer::acme::{AcmeIssuer, Challenges};
 use crate::issuer::internal::InternalIssuer;
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
@@ -55,15 +55,29 @@ pub enum StartError {
         /// What is wrong.
         source: ListenError,
     },
-    /// The HTTP-01 listener.
-    #[error("http01.listen: cannot listen on {address}: {source}{hint}")]
-    Http01 {
+    /// A listener for challenges.
+    #[error("{key}: cannot listen on {address}: {source}{hint}")]
+    Listen {
+        /// The key of the configuration.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
         /// What to do.
         hint: &'static str,
+    },
+    /// What answers challenges.
+    #[error("{source}")]
+    Challenges {
+        /// What is wrong.
+        source: IssueError,
+    },
+    /// TLS for challenges.
+    #[error("cannot set up TLS for challenges: {source}")]
+    Tls {
+        /// What rustls said.
+        source: rustls::Error,
     },
     /// An issuer.
     #[error("issuer {issuer}: {source}")]
@@ -211,11 +225,20 @@ async fn sources(
     if config.acme.is_empty() {
         return Ok(sources);
     }
-    let challenges = Http01::default();
-    let listener = listen_http01(config.http01.listen).await?;
-    tokio::spawn(challenges.clone().serve(listener, tasks.clone()));
+    let accounts = store.dir().join("accounts");
+    let challenges =
+        Challenges::new(config, &accounts).map_err(|source| StartError::Challenges { source })?;
+    if let Some(http01) = challenges.http01() {
+        let listener = listen("http01.listen", config.http01.listen).await?;
+        tokio::spawn(http01.clone().serve(listener, tasks.clone()));
+    }
+    if let Some(tls_alpn01) = challenges.tls_alpn01() {
+        let listener = listen("tls_alpn01.listen", config.tls_alpn01.listen).await?;
+        let serving = tls_alpn01.clone().serve(listener, tasks.clone());
+        tokio::spawn(serving.map_err(|source| StartError::Tls { source })?);
+    }
     for (name, acme) in &config.acme {
-        let dir = store.dir().join("accounts").join(name);
+        let dir = accounts.join(name);
         let issuer = AcmeIssuer::open(name.clone(), dir, acme.clone(), challenges.clone())
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
         add(&mut sources, Arc::new(issuer), acme.parallel_orders)?;
@@ -239,18 +262,18 @@ fn add(
     Ok(())
 }
 
-async fn listen_http01(address: SocketAddr) -> Result<TcpListener, StartError> {
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| {
         let hint = match source.kind() {
             std::io::ErrorKind::PermissionDenied => {
                 "; ports below 1024 need CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"
             }
             std::io::ErrorKind::AddrInUse => {
-                "; another server has it: stop it, or forward the path to another port"
+                "; another server has it: stop it, or listen on another port and forward to it"
             }
             _ => "",
         };
-        StartError::Http01 { address, source, hint }
+        StartError::Listen { key, address, source, hint }
     })
 }
 

@@ -52,11 +52,12 @@ pub(super) fn check(config: &mut Config) -> Checked {
             );
         }
     }
-    check_certificates(config)
+    check_certificates(config)?;
+    super::check_challenge::check(config)
 }
 
 /// Names become directories and command line arguments.
-fn plain_name(path: &[&str], name: &str) -> Checked {
+pub(super) fn plain_name(path: &[&str], name: &str) -> Checked {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     if starts_well && name.len() <= MAX_NAME_BYTES && name.chars().all(plain) {
@@ -168,17 +169,6 @@ fn check_certificates(config: &mut Config) -> Checked {
         }
         check_identifiers(&index, certificate)?;
         fill_issuers(&index, certificate, &issuers)?;
-        let over_acme = certificate.issuers.iter().any(|issuer| config.acme.contains_key(issuer));
-        if let Some(wildcard) = certificate.identifiers.iter().find(|name| name.starts_with("*."))
-            && over_acme
-        {
-            return fault(
-                &["certificate", &index, "identifiers"],
-                format!(
-                    "{wildcard}: an ACME CA validates wildcards by dns-01 only, which this version does not do"
-                ),
-            );
-        }
     }
     Ok(())
 }

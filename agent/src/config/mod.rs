@@ -2,7 +2,9 @@
 //! in `SEALWIRE_DELIVERY__SOCKET`). Unknown keys are refused, and every error names the file, the line, the
 //! key and what is expected.
 
+mod challenge;
 mod check;
+mod check_challenge;
 mod lifecycle;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,9 @@ use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
 use serde::Deserialize;
 
+pub use self::challenge::{
+    ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
+};
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
 pub use sealwire_config::{ConfigError, Log};
 
@@ -43,6 +48,12 @@ pub struct Config {
     /// The listener that answers HTTP-01 challenges.
     #[serde(default)]
     pub http01: Http01Config,
+    /// The listener that answers TLS-ALPN-01 challenges.
+    #[serde(default)]
+    pub tls_alpn01: TlsAlpn01Config,
+    /// Who sets TXT records for DNS-01, by name.
+    #[serde(default)]
+    pub dns: BTreeMap<String, DnsConfig>,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -120,20 +131,6 @@ impl Default for AdminConfig {
     }
 }
 
-/// `[http01]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http01Config {
-    /// CAs ask on port 80 (RFC 8555 section 8.3); another port needs a forward in front.
-    pub listen: SocketAddr,
-}
-
-impl Default for Http01Config {
-    fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 80)) }
-    }
-}
-
 /// `[internal.NAME]`: an embedded CA.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -183,6 +180,15 @@ pub struct AcmeConfig {
     /// Name of the issuer (a staging CA) to rehearse at after repeated refusals of the names.
     #[serde(default)]
     pub rehearsal: Option<String>,
+    /// How names are validated, the first choice first.
+    #[serde(default = "challenge::default_challenges")]
+    pub challenges: Vec<ChallengeKind>,
+    /// Name of the `[dns.NAME]` that sets the records of dns-01.
+    #[serde(default)]
+    pub dns: Option<String>,
+    /// Recursive DNS servers that we ask about records; empty: those of the system.
+    #[serde(default)]
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// `[[certificate]]`
@@ -206,6 +212,12 @@ pub struct CertificateConfig {
     /// When renewals should happen, if they can choose.
     #[serde(default)]
     pub maintenance: Option<MaintenanceConfig>,
+    /// How its names are validated; unset: as the issuer says.
+    #[serde(default)]
+    pub challenges: Option<Vec<ChallengeKind>>,
+    /// Name of the `[dns.NAME]` for its names; unset: as the issuer says.
+    #[serde(default)]
+    pub dns: Option<String>,
 }
 
 fn default_state_dir() -> PathBuf {

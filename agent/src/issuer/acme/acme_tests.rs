@@ -3,6 +3,7 @@
 use sealwire_proto::v1::StepKind;
 
 use super::*;
+use crate::config::ChallengeKind;
 use crate::config::LimitsConfig;
 use crate::issuer::Placed;
 use crate::store::StoreError;
@@ -29,6 +30,9 @@ fn config() -> AcmeConfig {
         parallel_orders: 4,
         limits: LimitsConfig::default(),
         rehearsal: None,
+        challenges: vec![ChallengeKind::Http01],
+        dns: None,
+        resolvers: Vec::new(),
     }
 }
 
@@ -60,5 +64,5 @@ async fn wildcards_are_refused_before_anything_is_asked() {
     };
     let error = issuer.obtain(&request, &Nobody).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Ours);
-    assert!(error.message.contains("*.b.example needs dns-01"), "{error}");
+    assert!(error.message.contains("*.b.example needs dns-01 or dns-persist-01"), "{error}");
 }

@@ -47,6 +47,8 @@ pub(super) struct Answer {
     /// From now on.
     pub(super) retry_after: Option<Duration>,
     pub(super) location: Option<String>,
+    /// For what instant-acme does not read.
+    pub(super) body: Bytes,
 }
 
 /// Runs one call of instant-acme and tells what the CA answered last during it; `None` if there was no
@@ -139,12 +141,15 @@ impl AcmeHttp {
             received.extend_from_slice(&chunk);
         }
 
-        record(Some(Answer::new(url, response.status(), response.headers(), Timestamp::now())));
+        let received = received.freeze();
+        let mut answer = Answer::new(url, response.status(), response.headers(), Timestamp::now());
+        answer.body = received.clone();
+        record(Some(answer));
         let mut reply = http::Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
         let (parts, ()) = reply.into_parts();
-        Ok(BytesResponse { parts, body: Box::new(received.freeze()) })
+        Ok(BytesResponse { parts, body: Box::new(received) })
     }
 }
 
@@ -166,6 +171,7 @@ impl Answer {
             status,
             retry_after: text(RETRY_AFTER).and_then(|value| retry_after(value, now)),
             location: text(LOCATION).map(str::to_owned),
+            body: Bytes::new(),
         }
     }
 }

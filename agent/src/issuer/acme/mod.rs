@@ -1,13 +1,14 @@
-//! CAs that speak ACME (RFC 8555), by HTTP-01, over instant-acme.
+//! CAs that speak ACME (RFC 8555), over instant-acme.
 
 mod account;
 mod call;
 mod chain;
+mod challenge;
 mod http;
-mod http01;
 mod order;
 mod problem;
 mod refusal;
+mod validate;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,13 +26,13 @@ use self::problem::Ca;
 use super::{ErrorClass, IssueError, Issuer, OrderRequest, Progress};
 use crate::config::AcmeConfig;
 
-pub use self::http01::{Http01, Http01Error, Provisioned};
+pub use self::challenge::{Challenges, Http01, Http01Error, Provisioned, TlsAlpn01};
 
 /// A configured ACME CA with our account there.
 pub struct AcmeIssuer {
     ca: Ca,
     accounts: Accounts,
-    challenges: Http01,
+    challenges: Challenges,
     /// The roots of `trust_roots`; empty: those of the operating system.
     trust: Vec<CertificateDer<'static>>,
     timeout: Duration,
@@ -39,7 +40,7 @@ pub struct AcmeIssuer {
 
 impl AcmeIssuer {
     /// Sets up the issuer `[acme.NAME]` without asking the network; the account in `dir` is loaded, or
-    /// registered, by the first order. `challenges` must be served on port 80 of every identifier.
+    /// registered, by the first order. The listeners of `challenges` must be served.
     ///
     /// # Errors
     /// Class `Ours`: the terms of service are not agreed to, or a file with roots cannot be used.
@@ -47,7 +48,7 @@ impl AcmeIssuer {
         name: String,
         dir: PathBuf,
         config: AcmeConfig,
-        challenges: Http01,
+        challenges: impl Into<Challenges>,
     ) -> Result<Self, IssueError> {
         let ours = |detail: String| IssueError::new(ErrorClass::Ours, format!("issuer {name}: {detail}"));
         if !config.terms_of_service_agreed {
@@ -74,6 +75,7 @@ impl AcmeIssuer {
         };
         let accounts = Accounts::new(dir.clone(), config.contacts, AcmeHttp::new(&anchors)?);
         let ca = Ca { issuer: name, directory: config.directory, account_dir: dir };
+        let challenges = challenges.into();
         Ok(Self { ca, accounts, challenges, trust, timeout: config.timeout })
     }
 }
@@ -90,17 +92,7 @@ impl Issuer for AcmeIssuer {
         progress: &dyn Progress,
     ) -> Result<Vec<CertificateDer<'static>>, IssueError> {
         let deadline = Instant::now() + self.timeout;
-        if let Some(wildcard) = request.identifiers.iter().find(|name| name.starts_with("*.")) {
-            // RFC 8555 section 7.1.3; the CA would say so only after the order counts against its limits.
-            return Err(IssueError::new(
-                ErrorClass::Ours,
-                format!(
-                    "issuer {}: {wildcard} needs dns-01, which this version does not do: name the hosts one \
-                     by one, or use an internal issuer",
-                    self.ca.issuer
-                ),
-            ));
-        }
+        self.challenges.check(&self.ca.issuer, &request.certificate, &request.identifiers)?;
         let account = self.accounts.account(&self.ca).await?;
         let run = OrderRun {
             ca: &self.ca,

@@ -4,10 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
-use instant_acme::{
-    Account, AuthorizationStatus, ChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order,
-    OrderStatus,
-};
+use instant_acme::{Account, Error, Identifier, NewOrder, Order, OrderStatus};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::StepKind;
@@ -15,9 +12,10 @@ use tokio::time::Instant;
 
 use super::call::call;
 use super::chain::{check_key, parse_chain};
+use super::challenge::Challenges;
 use super::http::Answer;
-use super::http01::{Http01, Http01Error, Provisioned};
 use super::problem::{Ca, describe, kind};
+use super::validate::clean_up;
 use crate::issuer::{ErrorClass, IssueError, OrderRequest, Placed, Progress};
 
 /// CAs on one machine are done in milliseconds, public ones in seconds.
@@ -33,21 +31,13 @@ const FAILED_POLLS: usize = 3;
 pub(super) struct OrderRun<'a> {
     pub(super) ca: &'a Ca,
     pub(super) account: &'a Account,
-    pub(super) challenges: &'a Http01,
+    pub(super) challenges: &'a Challenges,
     pub(super) request: &'a OrderRequest,
     pub(super) progress: &'a dyn Progress,
     /// After this nothing new is begun.
     pub(super) deadline: Instant,
     /// The same as a duration, for messages.
     pub(super) timeout: Duration,
-}
-
-/// What one authorization needs.
-enum Need {
-    /// It is valid already.
-    Nothing,
-    /// Our answer to its challenge.
-    Challenge { index: usize, identifier: String, token: String, key_authorization: String, told: bool },
 }
 
 impl OrderRun<'_> {
@@ -62,10 +52,12 @@ impl OrderRun<'_> {
         };
         if order.state().status == OrderStatus::Pending {
             let answered = self.answer_challenges(&mut order).await?;
-            self.poll(&mut order, &[OrderStatus::Pending], None, "validated the names").await?;
-            drop(answered);
+            let polled = self.poll(&mut order, &[OrderStatus::Pending], None, "validated the names").await;
+            clean_up(answered).await;
+            polled?;
         }
         if order.state().status == OrderStatus::Ready {
+            self.challenges.succeeded(&self.ca.issuer, &self.request.identifiers);
             self.progress.step(StepKind::Authorized, self.request.identifiers.join(", "));
             let asked = self.finalize(&mut order).await?;
             let waiting = [OrderStatus::Ready, OrderStatus::Processing];
@@ -125,100 +117,11 @@ impl OrderRun<'_> {
     }
 
     /// `OrderLost` for a resumed order, else an error of `class`.
-    fn unusable(&self, class: ErrorClass, why: &str) -> IssueError {
+    pub(super) fn unusable(&self, class: ErrorClass, why: &str) -> IssueError {
         if self.request.resume.is_some() {
             return self.lost(why);
         }
         IssueError::new(class, format!("issuer {}: {why}", self.ca.issuer))
-    }
-
-    /// Serves the answers of all pending authorizations, then tells the CA to ask for them.
-    async fn answer_challenges(&self, order: &mut Order) -> Result<Vec<Provisioned>, IssueError> {
-        let mut provisioned = Vec::new();
-        let mut to_tell = Vec::new();
-        for index in 0..order.state().authorizations.len() {
-            let Need::Challenge { index, identifier, token, key_authorization, told } =
-                self.authorization(order, index).await?
-            else {
-                continue;
-            };
-            let guard = self.challenges.provision(&token, &key_authorization).map_err(|error| {
-                let class = match error {
-                    Http01Error::Full => ErrorClass::Transient,
-                    Http01Error::BadToken => ErrorClass::Ca,
-                };
-                IssueError::new(class, format!("issuer {}: {identifier}: {error}", self.ca.issuer))
-            })?;
-            provisioned.push(guard);
-            self.progress.step(StepKind::ChallengeReady, format!("http-01 for {identifier}"));
-            if !told {
-                to_tell.push((index, identifier));
-            }
-        }
-        for (index, identifier) in to_tell {
-            self.tell_ready(order, index, &identifier).await?;
-        }
-        Ok(provisioned)
-    }
-
-    /// Looks at one authorization. instant-acme fetches it at the first look and keeps it until the next
-    /// refresh of the order; a list that failed must be started anew, for it has passed the one that failed.
-    async fn authorization(&self, order: &mut Order, index: usize) -> Result<Need, IssueError> {
-        self.check_deadline("validated the names")?;
-        let looked = call!(self.ca, "read the authorizations", async {
-            let mut list = order.authorizations();
-            for _ in 0..index {
-                list.next().await.transpose()?;
-            }
-            let Some(mut handle) = list.next().await.transpose()? else {
-                return Ok(Err((String::new(), "is missing".to_owned())));
-            };
-            let (status, identifier) = (handle.status, handle.identifier().to_string());
-            match status {
-                AuthorizationStatus::Valid => return Ok(Ok(Need::Nothing)),
-                AuthorizationStatus::Pending => {}
-                status => return Ok(Err((identifier, format!("is {status:?}").to_lowercase()))),
-            }
-            let Some(challenge) = handle.challenge(ChallengeType::Http01) else {
-                return Ok(Err((identifier, "is not offered for http-01".to_owned())));
-            };
-            Ok::<_, Error>(Ok(Need::Challenge {
-                index,
-                identifier,
-                token: challenge.token.clone(),
-                key_authorization: challenge.key_authorization().as_str().to_owned(),
-                told: challenge.status != ChallengeStatus::Pending,
-            }))
-        })?;
-        looked.map_err(|(identifier, state)| {
-            self.unusable(ErrorClass::Identifier, &format!("the authorization of {identifier} {state}"))
-        })
-    }
-
-    async fn tell_ready(&self, order: &mut Order, index: usize, identifier: &str) -> Result<(), IssueError> {
-        self.check_deadline("validated the names")?;
-        let told = call!(raw, async {
-            let mut list = order.authorizations();
-            for _ in 0..index {
-                list.next().await.transpose()?;
-            }
-            let Some(mut handle) = list.next().await.transpose()? else { return Ok(()) };
-            match handle.challenge(ChallengeType::Http01) {
-                Some(mut challenge) => challenge.set_ready().await,
-                None => Ok(()),
-            }
-        });
-        match told {
-            Ok(_) => Ok(()),
-            // Another order of ours that shares the authorization was faster: polling will tell.
-            Err((Error::Api(problem), _)) if kind(&problem) == "malformed" => {
-                tracing::debug!(identifier, detail = problem.detail, "the challenge is under way already");
-                Ok(())
-            }
-            Err((error, answer)) => {
-                Err(self.ca.error(&format!("have {identifier} validated"), &error, answer.as_ref()))
-            }
-        }
     }
 
     /// Sends the CSR. Gives the CA's wish on when to look again.
@@ -265,7 +168,7 @@ impl OrderRun<'_> {
         Ok(())
     }
 
-    fn check_deadline(&self, doing: &str) -> Result<(), IssueError> {
+    pub(super) fn check_deadline(&self, doing: &str) -> Result<(), IssueError> {
         if Instant::now() < self.deadline {
             return Ok(());
         }

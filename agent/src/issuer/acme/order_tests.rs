@@ -16,8 +16,8 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer as Signer
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{AcmeConfig, LimitsConfig};
-use crate::issuer::acme::AcmeIssuer;
+use crate::config::{AcmeConfig, ChallengeKind, LimitsConfig};
+use crate::issuer::acme::{AcmeIssuer, Http01};
 use crate::issuer::{Issuer, OrderRequest};
 use crate::store::StoreError;
 
@@ -81,6 +81,10 @@ impl FakeCa {
     }
 
     fn issuer(&self, dir: &Path) -> AcmeIssuer {
+        self.issuer_with(dir, self.0.http01.clone().into())
+    }
+
+    fn issuer_with(&self, dir: &Path, challenges: Challenges) -> AcmeIssuer {
         let config = AcmeConfig {
             directory: self.url("dir"),
             contacts: Vec::new(),
@@ -91,8 +95,11 @@ impl FakeCa {
             parallel_orders: 4,
             limits: LimitsConfig::default(),
             rehearsal: None,
+            challenges: vec![ChallengeKind::Http01],
+            dns: None,
+            resolvers: Vec::new(),
         };
-        AcmeIssuer::open("fake".into(), dir.to_owned(), config, self.0.http01.clone()).unwrap()
+        AcmeIssuer::open("fake".into(), dir.to_owned(), config, challenges).unwrap()
     }
 }
 
@@ -276,4 +283,21 @@ async fn an_order_that_takes_too_long_is_kept() {
     let error = run(&ca, &request(None)).await.0.unwrap_err();
     assert_eq!(error.class, ErrorClass::Transient);
     assert!(error.message.ends_with("within 3 s; the order is kept and taken up again"), "{error}");
+}
+
+#[tokio::test]
+async fn a_type_that_the_ca_does_not_offer_is_told_with_the_key_to_change() {
+    let ca = FakeCa::start(&states(&["pending"])).await;
+    let text = format!(
+        "state_dir = \"/s\"\n[acme.fake]\ndirectory = \"{}\"\nterms_of_service_agreed = true\n\
+         challenges = [\"tls-alpn-01\"]\n[[certificate]]\nname = \"web\"\nidentifiers = [\"a.example\"]\n",
+        ca.url("dir")
+    );
+    let config = crate::config::Config::from_text(Path::new("t.toml"), &text).unwrap();
+    let challenges = Challenges::new(&config, Path::new("/nonexistent")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let result = ca.issuer_with(dir.path(), challenges).obtain(&request(None), &Heard(&ca)).await;
+    let error = result.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Identifier);
+    assert!(error.message.ends_with("a.example is not offered for tls-alpn-01 (`challenges`)"), "{error}");
 }

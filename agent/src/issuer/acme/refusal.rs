@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
-use instant_acme::{AuthorizationStatus, Error, Order};
+use instant_acme::{AuthorizationStatus, ChallengeType, Error, Order};
 
 use super::call::call;
-use super::http01::PATH;
+use super::challenge::PATH;
 use super::order::OrderRun;
 use super::problem::{class_within, describe};
+use super::validate::kind_of;
+use crate::config::ChallengeKind;
 use crate::issuer::{ErrorClass, IssueError};
 
 impl OrderRun<'_> {
@@ -24,12 +26,16 @@ impl OrderRun<'_> {
                 let Some(handle) = list.next().await.transpose()? else { return Ok(None) };
                 let identifier = handle.identifier().to_string();
                 let problem = handle.challenges.iter().find_map(|challenge| {
-                    challenge.error.as_ref().map(|error| (error.clone(), challenge.token.clone()))
+                    let error = challenge.error.as_ref()?;
+                    Some((error.clone(), challenge.r#type.clone(), challenge.token.clone()))
                 });
                 Ok::<_, Error>(match problem {
-                    Some((problem, token)) => {
-                        let url = challenge_url(&identifier, &token);
-                        let reason = format!("{identifier}: {}; the CA fetched {url}", describe(&problem));
+                    Some((problem, challenge, token)) => {
+                        if let Some(kind) = kind_of(&challenge) {
+                            self.challenges.failed_with(&self.ca.issuer, &identifier, kind);
+                        }
+                        let looked = looked_at(&challenge, &identifier, &token);
+                        let reason = format!("{identifier}: {}{looked}", describe(&problem));
                         Some((class_within(&problem), reason))
                     }
                     None => match handle.status {
@@ -68,20 +74,44 @@ impl OrderRun<'_> {
     }
 }
 
-fn challenge_url(identifier: &str, token: &str) -> String {
-    match identifier.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("http://[{address}]{PATH}{token}"),
-        _ => format!("http://{identifier}{PATH}{token}"),
+/// What the CA looked at, for the operator to look at as well.
+fn looked_at(challenge: &ChallengeType, identifier: &str, token: &str) -> String {
+    let name = identifier.strip_prefix("*.").unwrap_or(identifier);
+    let host = match name.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => name.to_owned(),
+    };
+    match kind_of(challenge) {
+        Some(ChallengeKind::Http01) => format!("; the CA fetched http://{host}{PATH}{token}"),
+        Some(ChallengeKind::TlsAlpn01) => format!("; the CA connected to {host}:443 for \"acme-tls/1\""),
+        Some(ChallengeKind::Dns01) => format!("; the CA looked for TXT records at _acme-challenge.{name}"),
+        Some(ChallengeKind::DnsPersist01) => {
+            format!("; the CA looked for TXT records at _validation-persist.{name}")
+        }
+        None => String::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::challenge_url;
+    use super::*;
+    use crate::issuer::acme::validate::type_of;
 
     #[test]
-    fn urls_of_addresses_have_brackets() {
-        assert_eq!(challenge_url("a.example", "t"), "http://a.example/.well-known/acme-challenge/t");
-        assert_eq!(challenge_url("::1", "t"), "http://[::1]/.well-known/acme-challenge/t");
+    fn what_the_ca_looked_at_is_told_for_each_type() {
+        let looked = |kind: ChallengeKind, identifier| looked_at(&type_of(kind), identifier, "t");
+        assert_eq!(
+            looked(ChallengeKind::Http01, "a.example"),
+            "; the CA fetched http://a.example/.well-known/acme-challenge/t"
+        );
+        assert_eq!(
+            looked(ChallengeKind::Http01, "::1"),
+            "; the CA fetched http://[::1]/.well-known/acme-challenge/t"
+        );
+        assert!(looked(ChallengeKind::TlsAlpn01, "::1").contains(" [::1]:443 "));
+        assert!(looked(ChallengeKind::Dns01, "*.a.example").ends_with(" at _acme-challenge.a.example"));
+        assert!(
+            looked(ChallengeKind::DnsPersist01, "a.example").ends_with(" at _validation-persist.a.example")
+        );
     }
 }

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,16 +17,22 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::stateless::Stateless;
+use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
+use crate::config::ChallengeKind;
+use crate::issuer::ErrorClass;
+
 /// The path below which the CA asks (RFC 8555 section 8.3).
-pub(super) const PATH: &str = "/.well-known/acme-challenge/";
+pub(in super::super) const PATH: &str = "/.well-known/acme-challenge/";
 
 /// RFC 8555 section 8.3 wants at least 128 bits (22 characters) and names no upper bound; CAs use 43.
 const MAX_TOKEN_BYTES: usize = 128;
 
-/// Tokens of orders under way: 40 orders of 100 names each.
-const MAX_TOKENS: usize = 4096;
+/// What is well-formed enough to be answered without being known: 128 bits (RFC 8555 section 8.3).
+const MIN_TOKEN_BYTES: usize = 22;
 
 /// Port 80 is open to everyone, and a CA validates from a handful of addresses at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -46,7 +53,7 @@ pub enum Http01Error {
     #[error("the CA's challenge token is not base64url or is longer than {MAX_TOKEN_BYTES} characters")]
     BadToken,
     /// Too many orders under way.
-    #[error("{MAX_TOKENS} challenges are being answered already; it is tried again later")]
+    #[error("{MAX_PENDING} challenges are being answered already; it is tried again later")]
     Full,
 }
 
@@ -61,6 +68,7 @@ struct Answer {
 #[derive(Clone, Default)]
 pub struct Http01 {
     answers: Arc<Mutex<HashMap<String, Answer>>>,
+    stateless: Option<Arc<Stateless>>,
 }
 
 /// A challenge that is answered as long as this lives.
@@ -77,6 +85,11 @@ impl Http01 {
         Self::default()
     }
 
+    /// Answers tokens that nobody provisioned as well.
+    pub(super) fn stateless(stateless: Stateless) -> Self {
+        Self { stateless: Some(Arc::new(stateless)), ..Self::default() }
+    }
+
     /// Answers `token` with `key_authorization` until the guard is dropped.
     ///
     /// # Errors
@@ -86,7 +99,7 @@ impl Http01 {
             return Err(Http01Error::BadToken);
         }
         let mut answers = self.lock();
-        if answers.len() >= MAX_TOKENS && !answers.contains_key(token) {
+        if answers.len() >= MAX_PENDING && !answers.contains_key(token) {
             return Err(Http01Error::Full);
         }
         let answer = answers
@@ -99,17 +112,21 @@ impl Http01 {
         Ok(Provisioned { http01: self.clone(), token: token.to_owned() })
     }
 
-    /// The key authorization for a token.
-    fn answer(&self, token: &str) -> Option<String> {
+    /// The key authorization for a token that was asked for at `host`.
+    fn answer(&self, token: &str, host: Option<&str>) -> Option<String> {
         if !is_token(token) {
             return None;
         }
-        self.lock().get(token).map(|answer| answer.key_authorization.clone())
+        if let Some(answer) = self.lock().get(token) {
+            return Some(answer.key_authorization.clone());
+        }
+        let stateless = self.stateless.as_ref().filter(|_| token.len() >= MIN_TOKEN_BYTES)?;
+        stateless.answer(token, host)
     }
 
     #[cfg(test)]
-    pub(super) fn answers(&self, token: &str) -> bool {
-        self.answer(token).is_some()
+    pub(in super::super) fn answers(&self, token: &str) -> bool {
+        self.answer(token, None).is_some()
     }
 
     /// Every change is a single call on the map, so a panic elsewhere cannot have left it half done.
@@ -166,6 +183,28 @@ impl Drop for Provisioned {
     }
 }
 
+impl Prepared for Provisioned {}
+
+#[async_trait]
+impl Solver for Http01 {
+    fn kind(&self) -> ChallengeKind {
+        ChallengeKind::Http01
+    }
+
+    async fn prepare(&self, facts: &Facts, _: Instant) -> Result<Box<dyn Prepared>, ChallengeError> {
+        match self.provision(&facts.token, &facts.key_authorization) {
+            Ok(provisioned) => Ok(Box::new(provisioned)),
+            Err(error) => {
+                let class = match error {
+                    Http01Error::Full => ErrorClass::Transient,
+                    Http01Error::BadToken => ErrorClass::Ca,
+                };
+                Err(ChallengeError { class, message: error.to_string() })
+            }
+        }
+    }
+}
+
 async fn serve_connection(stream: TcpStream, router: Router) {
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(false);
@@ -177,8 +216,9 @@ async fn serve_connection(stream: TcpStream, router: Router) {
     }
 }
 
-async fn respond(State(http01): State<Http01>, Path(token): Path<String>) -> Response {
-    match http01.answer(&token) {
+async fn respond(State(http01): State<Http01>, Path(token): Path<String>, headers: HeaderMap) -> Response {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    match http01.answer(&token, host) {
         Some(key_authorization) => {
             tracing::debug!(token, "challenge answered");
             // RFC 8555 section 8.3: "application/octet-stream" is what the example shows.
@@ -229,7 +269,7 @@ mod tests {
             assert!(ask(address, path).await.starts_with("HTTP/1.1 404"), "{path}");
         }
         drop(guard);
-        assert_eq!(http01.answer("abc_-9").unwrap(), "abc_-9.thumb");
+        assert_eq!(http01.answer("abc_-9", None).unwrap(), "abc_-9.thumb");
         drop(second_order);
         let reply = ask(address, "/.well-known/acme-challenge/abc_-9").await;
         assert!(reply.starts_with("HTTP/1.1 404"), "{reply}");
@@ -252,7 +292,7 @@ mod tests {
     fn the_number_of_tokens_is_bounded() {
         let http01 = Http01::new();
         let guards: Vec<_> =
-            (0..MAX_TOKENS).map(|number| http01.provision(&format!("t{number}"), "x").unwrap()).collect();
+            (0..MAX_PENDING).map(|number| http01.provision(&format!("t{number}"), "x").unwrap()).collect();
         assert_eq!(http01.provision("more", "x").err(), Some(Http01Error::Full));
         let _same = http01.provision("t1", "x").unwrap();
         drop(guards);
