@@ -281,10 +281,10 @@ impl World {
         let up = Duration::from_secs((self.now - START).unsigned_abs());
         match decision.action {
             Action::Wait => {
-                let wake = if self.greedy { self.clock() + 60 } else { ceil(decision.wake) };
-                if self.greedy && self.places[0] > 0 {
+                if self.greedy && self.places[0] > 0 && self.rng.u32(0..10) == 0 {
                     return self.begin(index, 0, &decision.reason);
                 }
+                let wake = if self.greedy { self.clock() + 600 } else { ceil(decision.wake) };
                 self.look_at(index, wake);
             }
             Action::Obtain { .. }
