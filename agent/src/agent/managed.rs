@@ -94,6 +94,20 @@ impl Managed {
         self.decision.insert(decision)
     }
 
+    /// The generation whose key may serve for the next one.
+    pub(super) fn reusable(&self) -> Option<&Arc<Generation>> {
+        let current = self.current.as_ref().filter(|_| self.config.reuse_key)?;
+        (!self.memory.revoked.contains(&current.number)).then_some(current)
+    }
+
+    /// The leaf that an order from `issuer` replaces (RFC 9773 section 5: from the same CA, with an identifier
+    /// in common).
+    pub(super) fn replaced(&self, issuer: &str) -> Option<CertificateDer<'static>> {
+        let current = self.current.as_ref().filter(|current| current.metadata.issuer == issuer)?;
+        let shared = current.metadata.identifiers.iter().any(|name| self.config.identifiers.contains(name));
+        shared.then(|| current.chain[0].clone())
+    }
+
     /// An attempt starts; returns the reason for it.
     pub(super) fn begin(&mut self) -> String {
         self.obtaining = true;
@@ -111,6 +125,7 @@ impl Managed {
         self.run = Some(Run::Delivering { generation: generation.number, deadline });
         // Numbers start again when somebody has emptied the store: what was refused then is not this one.
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
+        self.memory.revoked.retain(|revoked| *revoked < generation.number);
         self.current = Some(Arc::new(generation));
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {

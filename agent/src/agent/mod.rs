@@ -162,9 +162,16 @@ impl Agent {
             return;
         };
         let because = managed.begin();
+        // Embedded CAs have no profiles.
+        let acme = self.config.acme.get(issuer);
+        let profile = acme.and_then(|acme| managed.config.profile.clone().or_else(|| acme.profile.clone()));
         let attempt = Attempt {
             certificate: name.to_owned(),
             identifiers: managed.policy.identifiers.clone(),
+            profile,
+            key_type: managed.config.key_type,
+            reuse: managed.reusable().cloned(),
+            replaces: managed.replaced(issuer),
             issuer: Arc::clone(&source.issuer),
             anchors: Arc::clone(&source.anchors),
             store: managed.store.clone(),

@@ -17,6 +17,8 @@ pub struct Memory {
     pub last_failure: Option<Failure>,
     /// Generations that were refused, the oldest first.
     pub quarantined: Vec<Quarantine>,
+    /// Generations that were revoked, the oldest first: their keys are not used again.
+    pub revoked: Vec<u64>,
     /// Orders placed in all.
     pub orders: u64,
 }
@@ -29,6 +31,15 @@ impl Memory {
     #[must_use]
     pub fn is_quarantined(&self, generation: u64) -> bool {
         self.quarantined.iter().any(|quarantine| quarantine.generation == generation)
+    }
+
+    /// Remembers a revocation.
+    pub fn revoke(&mut self, generation: u64) {
+        if !self.revoked.contains(&generation) {
+            self.revoked.push(generation);
+        }
+        let surplus = self.revoked.len().saturating_sub(REMEMBERED);
+        self.revoked.drain(..surplus);
     }
 
     /// Remembers a refusal.

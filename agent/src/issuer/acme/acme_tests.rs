@@ -23,6 +23,10 @@ fn config() -> AcmeConfig {
         contacts: Vec::new(),
         ca_file: None,
         trust_roots: None,
+        profile: None,
+        lifetimes: std::collections::BTreeMap::new(),
+        preferred_chain: None,
+        eab: None,
         terms_of_service_agreed: true,
         timeout: Duration::from_mins(5),
     }

@@ -1,13 +1,23 @@
 //! CAs that speak ACME (RFC 8555), by HTTP-01, over instant-acme.
 
 mod account;
+mod alternate;
+mod ari;
 mod call;
 mod chain;
+mod directory;
+mod eab;
 mod http;
 mod http01;
+mod jws;
+mod nonces;
+mod operations;
 mod order;
+mod place;
 mod problem;
+mod profile;
 mod refusal;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,9 +30,14 @@ use tokio::time::Instant;
 use self::account::Accounts;
 use self::http::{AcmeHttp, needs_roots};
 use self::order::OrderRun;
+use self::place::Unsure;
 use self::problem::Ca;
+use self::profile::Profiles;
+use self::wire::Wire;
 
-use super::{ErrorClass, IssueError, Issuer, OrderRequest, Progress};
+use super::{
+    AccountInfo, ErrorClass, IssueError, Issuer, OrderRequest, Progress, RenewalInfo, RevocationReason,
+};
 use crate::config::AcmeConfig;
 
 pub use self::http01::{Http01, Http01Error, Provisioned};
@@ -34,6 +49,9 @@ pub struct AcmeIssuer {
     challenges: Http01,
     /// The roots of `trust_roots`; empty: those of the operating system.
     trust: Vec<CertificateDer<'static>>,
+    profiles: Profiles,
+    preferred_chain: Option<String>,
+    unsure: Unsure,
     timeout: Duration,
 }
 
@@ -72,9 +90,20 @@ impl AcmeIssuer {
             }
             None => Vec::new(),
         };
-        let accounts = Accounts::new(dir.clone(), config.contacts, AcmeHttp::new(&anchors)?);
+        let accounts = Accounts::new(dir.clone(), config.contacts, config.eab, AcmeHttp::new(&anchors)?);
         let ca = Ca { issuer: name, directory: config.directory, account_dir: dir };
-        Ok(Self { ca, accounts, challenges, trust, timeout: config.timeout })
+        Ok(Self {
+            ca,
+            accounts,
+            challenges,
+            trust,
+            profiles: Profiles::new(
+                config.lifetimes.into_iter().map(|(name, life)| (name, life.0)).collect(),
+            ),
+            preferred_chain: config.preferred_chain,
+            unsure: Unsure::default(),
+            timeout: config.timeout,
+        })
     }
 }
 
@@ -101,11 +130,18 @@ impl Issuer for AcmeIssuer {
                 ),
             ));
         }
-        let account = self.accounts.account(&self.ca).await?;
+        let _ordering = self.accounts.ordering().await;
+        let session = self.accounts.session(&self.ca).await?;
+        let profile = self.profiles.choose(&self.ca, &session.directory, request.profile.as_deref())?;
         let run = OrderRun {
             ca: &self.ca,
-            account: &account,
+            account: &session.account,
             challenges: &self.challenges,
+            wire: Wire { http: &self.accounts.http, ca: &self.ca, directory: &session.directory },
+            signer: session.signer(),
+            profile,
+            preferred_chain: self.preferred_chain.as_deref(),
+            unsure: &self.unsure,
             request,
             progress,
             deadline,
@@ -120,6 +156,35 @@ impl Issuer for AcmeIssuer {
 
     fn trust_anchors(&self) -> Vec<CertificateDer<'static>> {
         self.trust.clone()
+    }
+
+    async fn renewal_info(&self, leaf: &CertificateDer<'_>) -> Result<Option<RenewalInfo>, IssueError> {
+        let directory = self.accounts.directories.directory(&self.accounts.http, &self.ca).await?;
+        ari::renewal_info(Wire { http: &self.accounts.http, ca: &self.ca, directory: &directory }, leaf).await
+    }
+
+    fn promised_lifetime(&self, profile: &str) -> Option<Duration> {
+        self.profiles.lifetime(&self.ca, &*self.accounts.directories.last()?, profile)
+    }
+
+    fn has_account(&self) -> bool {
+        true
+    }
+
+    async fn account(&self) -> Result<AccountInfo, IssueError> {
+        Box::pin(self.accounts.show(&self.ca)).await
+    }
+
+    async fn roll_over_account(&self) -> Result<AccountInfo, IssueError> {
+        Box::pin(self.accounts.roll_over(&self.ca)).await
+    }
+
+    async fn deactivate_account(&self) -> Result<AccountInfo, IssueError> {
+        Box::pin(self.accounts.deactivate(&self.ca)).await
+    }
+
+    async fn revoke(&self, leaf: &CertificateDer<'_>, reason: RevocationReason) -> Result<(), IssueError> {
+        Box::pin(self.accounts.revoke(&self.ca, leaf, reason)).await
     }
 }
 

@@ -18,6 +18,7 @@ fn answer(status: u16) -> Answer {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after: Some(Duration::from_secs(7)),
         location: None,
+        links: Vec::new(),
     }
 }
 
