@@ -2,6 +2,7 @@
 //! a node, an operator's request) comes in here, one at a time, so that there is one place where the state
 //! of a certificate changes.
 
+mod accounts;
 mod managed;
 mod start;
 mod status;
@@ -39,8 +40,15 @@ const MAX_ATTEMPTS: usize = 16;
 /// Certificates whose renewal is followed, and all steps from the request on.
 pub type Followed = (Vec<String>, broadcast::Receiver<Step>);
 
+/// A stored generation with its issuer.
+pub struct Found {
+    /// The generation.
+    pub generation: Arc<Generation>,
+    /// Where it came from.
+    pub issuer: Arc<dyn Issuer>,
+}
+
 /// What the admin service asks of the loop.
-#[derive(Debug)]
 pub enum Command {
     /// How is everything?
     Status(oneshot::Sender<StatusReply>),
@@ -61,6 +69,31 @@ pub enum Command {
         certificate: String,
         /// `None` if there is none; an error if it is not configured.
         reply: oneshot::Sender<Result<Option<Arc<Generation>>, String>>,
+    },
+    /// An issuer with an account.
+    Account {
+        /// Its name; empty: the only one.
+        issuer: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<Arc<dyn Issuer>, String>>,
+    },
+    /// A generation and where it came from.
+    Stored {
+        /// Of which certificate.
+        certificate: String,
+        /// Which; 0: the current one.
+        generation: u64,
+        /// The answer.
+        reply: oneshot::Sender<Result<Found, String>>,
+    },
+    /// A generation was revoked: if it is the current one, another is ordered at once.
+    Revoked {
+        /// Of which certificate.
+        certificate: String,
+        /// Which.
+        generation: u64,
+        /// Whether another is ordered.
+        reply: oneshot::Sender<bool>,
     },
     /// The root of an internal issuer: its name and PEM.
     Root {
@@ -441,6 +474,15 @@ impl Agent {
             }
             Command::Root { issuer, reply } => {
                 let _ = reply.send(self.root(&issuer));
+            }
+            Command::Account { issuer, reply } => {
+                let _ = reply.send(self.account(&issuer));
+            }
+            Command::Stored { certificate, generation, reply } => {
+                let _ = reply.send(self.stored(&certificate, generation));
+            }
+            Command::Revoked { certificate, generation, reply } => {
+                let _ = reply.send(self.revoked(&certificate, generation));
             }
         }
     }

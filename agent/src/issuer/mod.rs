@@ -72,6 +72,19 @@ impl RevocationReason {
             Self::CessationOfOperation => 5,
         }
     }
+
+    /// The reason of a number; `None` for those that only a CA may give.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        let all = [
+            Self::Unspecified,
+            Self::KeyCompromise,
+            Self::AffiliationChanged,
+            Self::Superseded,
+            Self::CessationOfOperation,
+        ];
+        all.into_iter().find(|reason| u32::from(reason.code()) == code)
+    }
 }
 
 /// An account at a CA.
