@@ -26,14 +26,20 @@ impl Pebble {
     /// # Panics
     /// When they do not come up.
     pub async fn start(world: &World, environment: &[(&str, &str)]) -> Option<Self> {
-        Self::start_with(world, environment, "").await
+        Self::start_with(world, environment, "", "").await
     }
 
-    /// As [`Pebble::start`], with members of its configuration (JSON, each followed by a comma).
+    /// As [`Pebble::start`], with members of its configuration and profiles (JSON, each followed by a comma). An
+    /// order without a profile gets any of them.
     ///
     /// # Panics
     /// When they do not come up.
-    pub async fn start_with(world: &World, environment: &[(&str, &str)], extra: &str) -> Option<Self> {
+    pub async fn start_with(
+        world: &World,
+        environment: &[(&str, &str)],
+        extra: &str,
+        profiles: &str,
+    ) -> Option<Self> {
         let (pebble, dns) = (tools::find("bin/pebble")?, tools::find("bin/pebble-challtestsrv")?);
         let address = world.address;
         let (certificate, key) = listener_certificate(world);
@@ -46,10 +52,7 @@ impl Pebble {
                     "httpPort": 5002, "tlsPort": 5001, "ocspResponderURL": "",
                     {extra} "domainBlocklist": ["blocked.test"],
                     "retryAfter": {{"authz": 1, "order": 1}}, "keyAlgorithm": "ecdsa",
-                    "profiles": {{
-                        "default": {{"description": "90 days", "validityPeriod": 7776000}},
-                        "shortlived": {{"description": "6 days", "validityPeriod": 518400}}
-                    }}
+                    "profiles": {{{profiles} "default": {{"description": "90 days", "validityPeriod": 7776000}}}}
                 }}}}"#
             ),
         );

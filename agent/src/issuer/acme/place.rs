@@ -1,10 +1,11 @@
 //! Placing an order: once. What the CA may have accepted without our hearing of it is looked for first, and
 //! what it will not have as a renewal is ordered as something new.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use http::StatusCode;
 use instant_acme::{Error, Identifier, NewOrder, Order, OrderStatus};
 use sealwire_proto::v1::StepKind;
 use serde::Deserialize;
@@ -21,25 +22,28 @@ use crate::issuer::{ErrorClass, IssueError, Placed};
 const MAX_PAGES: usize = 4;
 const MAX_ORDERS: usize = 60;
 
-/// Identifiers of orders that the CA may have accepted although it did not say so.
+/// Identifiers of orders that the CA may have accepted although it did not say so, and how often in a row.
 #[derive(Debug, Default)]
-pub(super) struct Unsure(Mutex<BTreeSet<Vec<String>>>);
+pub(super) struct Unsure(Mutex<BTreeMap<Vec<String>, usize>>);
+
+/// A CA that stumbles this often in a row over a renewal may stumble over its being one.
+const RENEWALS_TRIED: usize = 2;
 
 impl Unsure {
     fn note(&self, identifiers: &[String]) {
-        self.lock().insert(sorted(identifiers));
+        *self.lock().entry(sorted(identifiers)).or_default() += 1;
     }
 
-    fn contains(&self, identifiers: &[String]) -> bool {
-        self.lock().contains(&sorted(identifiers))
+    fn times(&self, identifiers: &[String]) -> usize {
+        self.lock().get(&sorted(identifiers)).copied().unwrap_or(0)
     }
 
     fn forget(&self, identifiers: &[String]) {
         self.lock().remove(&sorted(identifiers));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Vec<String>>> {
-        // A set is whole between any two operations.
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<String>, usize>> {
+        // A map is whole between any two operations.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,7 +64,8 @@ impl OrderRun<'_> {
         };
         self.unsure.forget(identifiers);
         self.progress.order_placed(&placed).await?;
-        self.progress.step(StepKind::Ordered, placed.url.clone());
+        let renewal = if placed.replaces { ", as a renewal" } else { "" };
+        self.progress.step(StepKind::Ordered, format!("{}{renewal}", placed.url));
         match order {
             Some(order) => Ok(order),
             // Only now that its URL is safe.
@@ -79,7 +84,8 @@ impl OrderRun<'_> {
                 Err(_) => Identifier::Dns(name.clone()),
             })
             .collect();
-        let mut replaces = self.replaced();
+        let mut replaces =
+            self.replaced().filter(|_| self.unsure.times(&self.request.identifiers) < RENEWALS_TRIED);
         loop {
             let new = || {
                 let mut new = NewOrder::new(&identifiers);
@@ -116,6 +122,12 @@ impl OrderRun<'_> {
                     "the CA does not take the order as a renewal; ordering without `replaces`"
                 );
                 replaces = None;
+                if is_ambiguous(answer.as_ref()) {
+                    self.unsure.note(&self.request.identifiers);
+                    if let Some(placed) = Box::pin(self.find_placed(profile)).await? {
+                        return Ok((placed, None));
+                    }
+                }
                 continue;
             }
             if is_ambiguous(answer.as_ref()) {
@@ -139,7 +151,7 @@ impl OrderRun<'_> {
     /// Looks for an order that an earlier attempt has placed without hearing of it. Let's Encrypt has no list of
     /// orders, but answers newOrder with the pending one by itself.
     async fn find_placed(&self, profile: Option<&str>) -> Result<Option<Placed>, IssueError> {
-        if !self.request.unsure && !self.unsure.contains(&self.request.identifiers) {
+        if !self.request.unsure && self.unsure.times(&self.request.identifiers) == 0 {
             return Ok(None);
         }
         let found = match self.search(profile).await {
@@ -232,14 +244,15 @@ fn accepted(answer: Option<&Answer>) -> Option<&str> {
 }
 
 /// Whether the refusal may be about `replaces`: any that is not plainly about something else. Peers that
-/// waited for the one right problem type never renewed again.
+/// waited for the one right problem type never renewed again. An internal error may be about it too (Pebble
+/// 2.10 has one for serials that begin with a zero), unless it asks for patience.
 fn is_about_replaces(error: &Error, answer: Option<&Answer>) -> bool {
-    let Some(answer) = answer.filter(|answer| answer.status.is_client_error()) else { return false };
-    match error {
-        Error::Api(problem) if matches!(kind(problem), "alreadyReplaced" | "malformed") => true,
-        Error::Api(problem) => class_of(problem, Some(answer.status)) == ErrorClass::Ours,
-        _ => false,
+    let (Error::Api(problem), Some(answer)) = (error, answer) else { return false };
+    if answer.status.is_client_error() {
+        return matches!(kind(problem), "alreadyReplaced" | "malformed")
+            || class_of(problem, Some(answer.status)) == ErrorClass::Ours;
     }
+    answer.status == StatusCode::INTERNAL_SERVER_ERROR && answer.retry_after.is_none()
 }
 
 /// Whether the CA may have accepted the order all the same: no answer, or one that tells of its own trouble.
