@@ -189,5 +189,8 @@ impl Issuer for AcmeIssuer {
 }
 
 #[cfg(test)]
+mod script_ca;
+
+#[cfg(test)]
 #[path = "acme_tests.rs"]
 mod tests;

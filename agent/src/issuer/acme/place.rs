@@ -22,27 +22,37 @@ use crate::issuer::{ErrorClass, IssueError, Placed};
 const MAX_PAGES: usize = 4;
 const MAX_ORDERS: usize = 60;
 
-/// Identifiers of orders that the CA may have accepted although it did not say so, and how often in a row.
-#[derive(Debug, Default)]
-pub(super) struct Unsure(Mutex<BTreeMap<Vec<String>, usize>>);
-
 /// A CA that stumbles this often in a row over a renewal may stumble over its being one.
 const RENEWALS_TRIED: usize = 2;
 
+/// A list of orders that cannot be read this often in a row is done without.
+const SEARCHES_TRIED: usize = 2;
+
+/// Identifiers of orders that the CA may have accepted although it did not say so.
+#[derive(Debug, Default)]
+pub(super) struct Unsure(Mutex<BTreeMap<Vec<String>, Doubt>>);
+
+/// How often in a row it went wrong.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    orders: usize,
+    searches: usize,
+}
+
 impl Unsure {
-    fn note(&self, identifiers: &[String]) {
-        *self.lock().entry(sorted(identifiers)).or_default() += 1;
+    fn note(&self, identifiers: &[String], change: impl FnOnce(&mut Doubt)) {
+        change(self.lock().entry(sorted(identifiers)).or_default());
     }
 
-    fn times(&self, identifiers: &[String]) -> usize {
-        self.lock().get(&sorted(identifiers)).copied().unwrap_or(0)
+    fn about(&self, identifiers: &[String]) -> Doubt {
+        self.lock().get(&sorted(identifiers)).copied().unwrap_or_default()
     }
 
     fn forget(&self, identifiers: &[String]) {
         self.lock().remove(&sorted(identifiers));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<String>, usize>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<String>, Doubt>> {
         // A map is whole between any two operations.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,8 +94,8 @@ impl OrderRun<'_> {
                 Err(_) => Identifier::Dns(name.clone()),
             })
             .collect();
-        let mut replaces =
-            self.replaced().filter(|_| self.unsure.times(&self.request.identifiers) < RENEWALS_TRIED);
+        let doubt = self.unsure.about(&self.request.identifiers);
+        let mut replaces = self.replaced().filter(|_| doubt.orders < RENEWALS_TRIED);
         loop {
             let new = || {
                 let mut new = NewOrder::new(&identifiers);
@@ -123,7 +133,7 @@ impl OrderRun<'_> {
                 );
                 replaces = None;
                 if is_ambiguous(answer.as_ref()) {
-                    self.unsure.note(&self.request.identifiers);
+                    self.unsure.note(&self.request.identifiers, |doubt| doubt.orders += 1);
                     if let Some(placed) = Box::pin(self.find_placed(profile)).await? {
                         return Ok((placed, None));
                     }
@@ -131,7 +141,7 @@ impl OrderRun<'_> {
                 continue;
             }
             if is_ambiguous(answer.as_ref()) {
-                self.unsure.note(&self.request.identifiers);
+                self.unsure.note(&self.request.identifiers, |doubt| doubt.orders += 1);
             }
             return Err(self.ca.error("place the order", &error, answer.as_ref()));
         }
@@ -151,18 +161,21 @@ impl OrderRun<'_> {
     /// Looks for an order that an earlier attempt has placed without hearing of it. Let's Encrypt has no list of
     /// orders, but answers newOrder with the pending one by itself.
     async fn find_placed(&self, profile: Option<&str>) -> Result<Option<Placed>, IssueError> {
-        if !self.request.unsure && self.unsure.times(&self.request.identifiers) == 0 {
+        let doubt = self.unsure.about(&self.request.identifiers);
+        if !self.request.unsure && doubt.orders == 0 {
             return Ok(None);
         }
         let found = match self.search(profile).await {
             Ok(found) => found,
             Err((error, answer)) => {
                 let error = self.wire.error("look for an order placed before", &(error, answer));
-                if error.class == ErrorClass::Transient {
-                    // A CA in trouble gets no second order until it can say what became of the first.
+                self.unsure.note(&self.request.identifiers, |doubt| doubt.searches += 1);
+                if error.class == ErrorClass::Transient && doubt.searches + 1 < SEARCHES_TRIED {
+                    // A CA in trouble gets no second order before it can say what became of the first. But no
+                    // certificate expires over a list that is out of order.
                     return Err(error);
                 }
-                tracing::debug!(issuer = self.ca.issuer, %error, "placing a new order");
+                tracing::warn!(issuer = self.ca.issuer, %error, "placing a new order");
                 return Ok(None);
             }
         };
@@ -244,8 +257,8 @@ fn accepted(answer: Option<&Answer>) -> Option<&str> {
 }
 
 /// Whether the refusal may be about `replaces`: any that is not plainly about something else. Peers that
-/// waited for the one right problem type never renewed again. An internal error may be about it too (Pebble
-/// 2.10 has one for serials that begin with a zero), unless it asks for patience.
+/// waited for the one right problem type never renewed again. An internal error may be about it too, unless
+/// it asks for patience: Pebble has one for a certificate that it does not find.
 fn is_about_replaces(error: &Error, answer: Option<&Answer>) -> bool {
     let (Error::Api(problem), Some(answer)) = (error, answer) else { return false };
     if answer.status.is_client_error() {
