@@ -193,10 +193,14 @@ async fn a_key_is_used_again_if_it_is_of_the_kind_that_is_wanted() {
 async fn an_order_whose_url_was_never_learnt_is_told_to_the_issuer() {
     let fixture = fixture(vec![Play::Fail(ErrorClass::Transient), Play::Issue]);
     fixture.attempt.run().await.unwrap_err();
-    fixture.attempt.run().await.unwrap();
+    let generation = fixture.attempt.run().await.unwrap();
     let asked = fixture.issuer.asked.lock().unwrap();
     assert_eq!((asked[0].unsure, asked[1].unsure), (false, true));
-    assert_eq!(asked[0].csr_der.len(), asked[1].csr_der.len());
+    let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(generation.key.as_slice())).unwrap();
+    let public = key.public_key_raw();
+    for request in asked.iter() {
+        assert!(request.csr_der.windows(public.len()).any(|part| part == public), "the same key");
+    }
 }
 
 #[tokio::test]

@@ -108,7 +108,8 @@ impl Accounts {
         self.orders.read().await
     }
 
-    /// Runs a change of the account while no order uses it and nobody else loads it, and drops what is loaded.
+    /// Runs a change of the account while no order uses it and nobody else loads it; it is loaded anew
+    /// afterwards.
     pub(super) async fn changing<T>(
         &self,
         ca: &Ca,
@@ -120,9 +121,9 @@ impl Accounts {
             return Err(IssueError::new(ErrorClass::Transient, message));
         };
         let mut loaded = self.loaded.lock().await;
-        let result = change.await;
+        // At once: the change may be cut short.
         *loaded = None;
-        result
+        change.await
     }
 
     /// Reads the files again at the next order: what an operator mended counts without a restart.

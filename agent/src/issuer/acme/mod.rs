@@ -132,7 +132,16 @@ impl Issuer for AcmeIssuer {
         }
         let _ordering = self.accounts.ordering().await;
         let session = self.accounts.session(&self.ca).await?;
-        let profile = self.profiles.choose(&self.ca, &session.directory, request.profile.as_deref())?;
+        // An order that is there has its profile.
+        let wanted = request.profile.as_deref().filter(|_| request.resume.is_none());
+        let profile = match self.profiles.choose(&self.ca, &session.directory, wanted) {
+            Ok(profile) => profile,
+            Err(error) => {
+                // The next attempt sees whether the CA has it by then.
+                self.accounts.forget().await;
+                return Err(error);
+            }
+        };
         let run = OrderRun {
             ca: &self.ca,
             account: &session.account,

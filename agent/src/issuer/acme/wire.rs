@@ -143,10 +143,12 @@ async fn exchange(
         }
     };
     // Boxed: the future of a whole HTTP exchange is large.
-    let (sent, answer) = recorded(Box::pin(http.send(method, &uri, headers, body))).await;
+    let (sent, answer) = recorded(Box::pin(http.send(method.clone(), &uri, headers, body))).await;
     let (parts, body) = sent.map_err(|fault| (Error::Other(Box::new(fault)), None))?;
-    // Every caller here throws the answer's nonce away.
-    http.nonces.keep(&parts.headers);
+    // Every caller here throws the answer's nonce away. That of a GET may come from a cache.
+    if method != Method::GET {
+        http.nonces.keep(&parts.headers);
+    }
     let Some(answer) = answer else {
         return Err(other(format!("no note of the answer from {url} ({NONCE_HEADER})")));
     };
