@@ -2,6 +2,7 @@
 //! say so, accounts and their keys, revocation, kinds of keys.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -74,7 +75,7 @@ async fn an_external_account_is_bound_and_its_key_stays_secret() {
     drop(agent);
 
     let file = world.write("eab.key", &format!("{SECRET}\n"));
-    run(Command::new("chmod").arg("600").arg(&file));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let table = format!("[acme.pebble.eab]\nkid = \"kid-1\"\nkey_file = \"{}\"", file.display());
     configure(&world, &pebble, &table, "");
     let (agent, _node) = start(&world);
@@ -147,7 +148,7 @@ async fn the_preferred_chain_is_served() {
     let (agent, _node) = start(&world);
     assert_eq!(renew(&world).await.code, 0);
     trust(&chain(&world).await, &second, now).unwrap_err();
-    agent.line("no chain to the preferred root", PATIENCE);
+    let _told = agent.line("no chain to the preferred root", PATIENCE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -352,6 +353,6 @@ async fn a_renewal_that_the_ca_counts_already_is_ordered_as_something_new() {
     world.proven().await;
     let ran = good(&world, ["renew"]);
     assert!(!ran.out.contains("as a renewal"), "{}", ran.out);
-    agent.line("the CA does not take the order as a renewal", Duration::from_secs(1));
+    let _told = agent.line("the CA does not take the order as a renewal", Duration::from_secs(1));
     assert_eq!(pebble.orders(), 3);
 }

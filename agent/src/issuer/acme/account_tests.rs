@@ -184,3 +184,23 @@ async fn files_of_another_ca_or_open_to_others_are_refused() {
     assert!(error.message.contains("account.json is damaged"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"{");
 }
+
+#[tokio::test]
+async fn a_contact_that_the_ca_will_not_have_keeps_nobody_from_ordering() {
+    use crate::issuer::acme::script_ca::{ScriptCa, problem};
+    let ca = ScriptCa::start(|_, asked| {
+        asked.payload["contact"].is_array().then(|| problem(400, "invalidContact"))?
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let names = Ca { issuer: "x".into(), directory: ca.url("/dir"), account_dir: dir.path().into() };
+    accounts(dir.path()).session(&names).await.unwrap();
+    let contacts: Vec<_> =
+        ca.asked("/new-account").iter().map(|asked| asked.payload["contact"].clone()).collect();
+    assert_eq!(contacts, [json!(["mailto:a@a.example"]), Value::Null]);
+    assert!(dir.path().join(CREDENTIALS_FILE).exists());
+    // Told in vain, and told again at the next start.
+    assert!(!dir.path().join(CONTACTS_FILE).exists());
+    accounts(dir.path()).session(&names).await.unwrap();
+    assert_eq!(ca.asked("/account").len(), 2);
+}

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use instant_acme::Error;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::http::AcmeHttp;
 use super::problem::Ca;
-use super::wire::{Reply, get};
+use super::wire::{Refused, Reply, get};
 use crate::issuer::IssueError;
 
 /// A CA may move its resources and change its profiles.
@@ -67,7 +66,7 @@ impl Directories {
         let fetched = get(http, &ca.directory).await.and_then(|reply| read(&reply));
         let directory = fetched
             .map(Arc::new)
-            .map_err(|(error, answer)| ca.error("read the directory", &error, answer.as_ref()))?;
+            .map_err(|(error, answer)| ca.error("read the directory", &error, answer.as_deref()))?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Arc::clone(&directory), Instant::now()));
         Ok(directory)
@@ -88,7 +87,7 @@ impl Directories {
     }
 }
 
-fn read(reply: &Reply) -> Result<Directory, (Error, Option<super::http::Answer>)> {
+fn read(reply: &Reply) -> Result<Directory, Refused> {
     let whole: Value = reply.json()?;
     let mut directory: Directory = reply.json()?;
     directory.whole = whole;

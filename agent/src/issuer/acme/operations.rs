@@ -57,7 +57,7 @@ impl Accounts {
     /// # Errors
     /// [`IssueError`]; the account has its old key, or the next load will know.
     pub(super) async fn roll_over(&self, ca: &Ca) -> Result<AccountInfo, IssueError> {
-        self.changing(ca, async {
+        Box::pin(self.changing(ca, async {
             // An earlier rollover that broke off is settled by this.
             let session = self.load_or_register(ca).await?;
             let wire = self.wire(ca, &session);
@@ -89,7 +89,7 @@ impl Accounts {
             let session = self.load_or_register(ca).await?;
             tracing::info!(issuer = ca.issuer, account = session.url, "the account has a new key");
             self.look(ca, &session).await
-        })
+        }))
         .await
     }
 
@@ -144,7 +144,7 @@ impl Accounts {
         if self.stored(ca)?.is_none() {
             return Err(self.error(ca, ErrorClass::Ours, "there is no account to deactivate yet"));
         }
-        self.changing(ca, async {
+        Box::pin(self.changing(ca, async {
             let session = self.load_or_register(ca).await?;
             let wire = self.wire(ca, &session);
             let doing = "deactivate the account";
@@ -159,7 +159,7 @@ impl Accounts {
             let note = serde_json::to_vec(&note).unwrap_or_default();
             durable::write(&self.dir.join(DEACTIVATED_FILE), &note, 0o600)?;
             Ok(info(ca, &session, object))
-        })
+        }))
         .await
     }
 

@@ -43,12 +43,13 @@ pub(super) struct Reply {
 }
 
 /// No good answer: why, and what was answered, if anything was.
-pub(super) type Refused = (Error, Option<Answer>);
+pub(super) type Refused = (Error, Option<Box<Answer>>);
 
 impl Reply {
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refused> {
-        serde_json::from_slice(&self.body).map_err(|error| (Error::Json(error), Some(self.answer.clone())))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| (Error::Json(error), Some(Box::new(self.answer.clone()))))
     }
 }
 
@@ -88,7 +89,7 @@ impl Wire<'_> {
     }
 
     pub(super) fn error(&self, doing: &str, (error, answer): &Refused) -> IssueError {
-        self.ca.error(doing, error, answer.as_ref())
+        self.ca.error(doing, error, answer.as_deref())
     }
 
     async fn post_once(&self, url: &str, signer: Signer<'_>, payload: &str) -> Result<Reply, Refused> {
@@ -159,7 +160,7 @@ async fn exchange(
         Ok(problem) => Error::Api(problem),
         Err(error) => Error::Json(error),
     };
-    Err((error, Some(answer)))
+    Err((error, Some(Box::new(answer))))
 }
 
 fn other(message: String) -> Refused {
