@@ -235,6 +235,14 @@ async fn an_account_changes_its_key_and_goes_on_until_it_is_ended() {
     let ran = renew(&world).await;
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("was deactivated at"), "{ran:?}");
+
+    // As the message says. The old account's certificates are no renewals to the new one.
+    std::fs::rename(&dir, world.path("state/accounts/old")).unwrap();
+    let ran = renew(&world).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!ran.out.contains("as a renewal"), "{ran:?}");
+    let anew = good(&world, ["account", "show"]).out;
+    assert_ne!(field(&anew, "account"), field(&before, "account"));
     drop((agent, node));
 }
 

@@ -139,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn the_thumbprint_is_instant_acmes() {
+    fn the_jwk_has_the_members_and_order_of_rfc_7638() {
         let key = key();
         let jwk = key.jwk().to_string();
         assert!(jwk.starts_with(r#"{"crv":"P-256","kty":"EC","x":""#), "{jwk}");
-        // Of the very members and order of RFC 7638 section 3.2.
+        // Section 3.2. That the thumbprint is instant-acme's too is seen in the account's tests.
         assert_eq!(key.thumbprint().len(), 43);
         assert!(AccountKey::from_pkcs8(b"no key").is_err());
     }

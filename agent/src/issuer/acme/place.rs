@@ -262,7 +262,8 @@ fn accepted(answer: Option<&Answer>) -> Option<&str> {
 fn is_about_replaces(error: &Error, answer: Option<&Answer>) -> bool {
     let (Error::Api(problem), Some(answer)) = (error, answer) else { return false };
     if answer.status.is_client_error() {
-        return matches!(kind(problem), "alreadyReplaced" | "malformed")
+        // "unauthorized": by another account than ours, perhaps one that we had before.
+        return matches!(kind(problem), "alreadyReplaced" | "malformed" | "unauthorized")
             || class_of(problem, Some(answer.status)) == ErrorClass::Ours;
     }
     answer.status == StatusCode::INTERNAL_SERVER_ERROR && answer.retry_after.is_none()

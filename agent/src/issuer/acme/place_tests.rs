@@ -68,7 +68,8 @@ async fn a_refused_replaces_is_dropped_at_once() {
         (422, "brandNew", true),
         (500, "serverInternal", true),
         (429, "rateLimited", false),
-        (403, "unauthorized", false),
+        (403, "unauthorized", true),
+        (400, "accountDoesNotExist", false),
         (400, "rejectedIdentifier", false),
         (503, "serverInternal", false),
     ] {
