@@ -12,6 +12,7 @@ pub mod config;
 pub mod delivery;
 pub mod gate;
 pub mod issuer;
+pub mod keys;
 pub mod lifecycle;
 pub mod obtain;
 pub mod rehearse;

@@ -8,11 +8,13 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::v1::StepKind;
+use sealwire_proto::validate::LeafFacts;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::Clock;
 use crate::gate;
 use crate::issuer::{ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress};
+use crate::keys::KeyType;
 use crate::steps::{Event, Steps};
 use crate::store::{CertificateStore, Generation, Journal, Metadata, StoreError};
 
@@ -22,6 +24,12 @@ pub struct Attempt {
     pub certificate: String,
     /// What to order.
     pub identifiers: Vec<String>,
+    /// With which profile.
+    pub profile: Option<String>,
+    /// For what kind of key.
+    pub key_type: KeyType,
+    /// The generation whose key is to be used again, if it is of that kind.
+    pub reuse: Option<Arc<Generation>>,
     /// From whom.
     pub issuer: Arc<dyn Issuer>,
     /// Roots the chain must build to.
@@ -59,7 +67,11 @@ impl Attempt {
     /// The journal of an earlier attempt, if it is for what is wanted now.
     fn journal(&self) -> Result<Option<Journal>, StoreError> {
         let Some(journal) = self.store.journal()? else { return Ok(None) };
-        if journal.issuer == self.issuer.name() && journal.identifiers == self.identifiers {
+        let wanted = journal.issuer == self.issuer.name()
+            && journal.identifiers == self.identifiers
+            && journal.profile == self.profile
+            && journal.key_type == self.key_type;
+        if wanted {
             return Ok(Some(journal));
         }
         tracing::info!(certificate = self.certificate, "the order under way is no longer wanted; forgotten");
@@ -68,21 +80,27 @@ impl Attempt {
     }
 
     async fn order(&self, resumed: Option<Journal>) -> Result<Generation, IssueError> {
+        // A journal without a URL: the CA may have accepted the order while nobody heard of it.
+        let unsure = resumed.as_ref().is_some_and(|journal| journal.order_url.is_none());
         let journal = match resumed {
             Some(journal) => journal,
-            None => self.new_journal()?,
+            None => self.new_journal().await?,
         };
         let key = KeyPair::from_pem(&journal.key_pem)
             .map_err(|error| IssueError::new(ErrorClass::OrderLost, format!("the order's key: {error}")))?;
-        let detail = if journal.order_url.is_some() { "from the journal" } else { "P-256, on disk" };
-        self.step(StepKind::KeyReady, 0, detail);
+        let detail = match &journal.order_url {
+            Some(_) => "from the journal".to_owned(),
+            None => format!("{}, on disk", self.key_type),
+        };
+        self.step(StepKind::KeyReady, 0, &detail);
 
         let request = OrderRequest {
             certificate: self.certificate.clone(),
             identifiers: self.identifiers.clone(),
             csr_der: self.csr(&key)?,
             resume: journal.order_url.clone(),
-            profile: None,
+            unsure,
+            profile: self.profile.clone(),
             replaces: self.replaces.clone(),
         };
         let recorder = Recorder { attempt: self, journal: &journal };
@@ -103,6 +121,9 @@ impl Attempt {
             &self.anchors,
             now,
         );
+        let checked = checked
+            .map_err(|rejection| rejection.to_string())
+            .and_then(|leaf| self.check_lifetime(&leaf).map(|()| leaf));
         let leaf = match checked {
             Ok(leaf) => leaf,
             Err(rejection) => {
@@ -118,6 +139,8 @@ impl Attempt {
         let metadata = Metadata {
             issuer: self.issuer.name().to_owned(),
             identifiers: self.identifiers.clone(),
+            profile: self.profile.clone(),
+            key_type: self.key_type,
             stored_at: now,
         };
         let new = crate::store::New { chain: &chain, key_pem: &journal.key_pem, metadata };
@@ -128,14 +151,34 @@ impl Attempt {
         Ok(generation)
     }
 
-    /// A new key, on disk before anybody hears of it.
-    fn new_journal(&self) -> Result<Journal, IssueError> {
-        let mut key = KeyPair::generate()
-            .map_err(|error| IssueError::new(ErrorClass::Ours, format!("cannot make a key: {error}")))?;
+    /// What the profile promises is kept, where we know what that is.
+    fn check_lifetime(&self, leaf: &LeafFacts) -> Result<(), String> {
+        let promised = self.profile.as_deref().and_then(|profile| self.issuer.promised_lifetime(profile));
+        let Some(promised) = promised else { return Ok(()) };
+        if let Some(shorter) = gate::check_lifetime(leaf, promised)? {
+            tracing::warn!(certificate = self.certificate, profile = self.profile, "{shorter}");
+        }
+        Ok(())
+    }
+
+    /// The key of the generation that is to be followed, or a new one; on disk before anybody hears of it.
+    async fn new_journal(&self) -> Result<Journal, IssueError> {
+        let reused = self.reuse.as_ref().filter(|current| current.metadata.key_type == self.key_type);
+        let mut key = match reused {
+            Some(current) => {
+                KeyPair::try_from(&PrivatePkcs8KeyDer::from(current.key.as_slice())).map_err(|error| {
+                    let message = format!("cannot use the key of generation {}: {error}", current.number);
+                    IssueError::new(ErrorClass::Ours, message)
+                })?
+            }
+            None => self.key_type.generate().await?,
+        };
         let journal = Journal {
             key_pem: Zeroizing::new(key.serialize_pem()),
             issuer: self.issuer.name().to_owned(),
             identifiers: self.identifiers.clone(),
+            profile: self.profile.clone(),
+            key_type: self.key_type,
             started_at: self.clock.now(),
             order_url: None,
         };

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertifiedIssuer, IsCa};
 use rustls_pki_types::CertificateDer;
@@ -57,6 +58,11 @@ impl Issuer for Scripted {
     fn trust_anchors(&self) -> Vec<CertificateDer<'static>> {
         vec![self.ca.der().clone()]
     }
+
+    fn promised_lifetime(&self, profile: &str) -> Option<Duration> {
+        // What it issues lives for 61 minutes.
+        (profile == "short").then_some(Duration::from_mins(50))
+    }
 }
 
 struct Fixture {
@@ -75,6 +81,9 @@ fn fixture(script: Vec<Play>) -> Fixture {
     let attempt = Attempt {
         certificate: "web".into(),
         identifiers: vec!["a.example".into()],
+        profile: None,
+        key_type: KeyType::P256,
+        reuse: None,
         anchors: Arc::new(Anchors::from_der(issuer.trust_anchors()).unwrap()),
         issuer: Arc::clone(&issuer) as Arc<dyn Issuer>,
         store: store.certificate("web").unwrap(),
@@ -149,4 +158,62 @@ async fn an_order_that_cannot_succeed_is_forgotten() {
     let fixture = fixture(vec![Play::PlaceThenFail(ErrorClass::Identifier)]);
     fixture.attempt.run().await.unwrap_err();
     assert!(fixture.attempt.store.journal().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_leaf_that_outlives_its_profile_is_refused() {
+    let mut fixture = fixture(vec![Play::Issue, Play::Issue]);
+    fixture.attempt.profile = Some("short".into());
+    let error = fixture.attempt.run().await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Ca);
+    assert!(error.message.contains("lives for 1.0 h, its profile promises 0.8 h"), "{error}");
+    assert!(fixture.attempt.store.journal().unwrap().is_none());
+    assert_eq!(fixture.issuer.asked.lock().unwrap()[0].profile.as_deref(), Some("short"));
+
+    fixture.attempt.profile = Some("unknown".into());
+    let generation = fixture.attempt.run().await.unwrap();
+    assert_eq!(generation.metadata.profile.as_deref(), Some("unknown"));
+}
+
+#[tokio::test]
+async fn a_key_is_used_again_if_it_is_of_the_kind_that_is_wanted() {
+    let mut fixture = fixture(vec![Play::Issue, Play::Issue, Play::Issue]);
+    fixture.attempt.key_type = KeyType::Rsa2048;
+    let first = fixture.attempt.run().await.unwrap();
+    assert_eq!(first.metadata.key_type, KeyType::Rsa2048);
+    let key = first.key.clone();
+    fixture.attempt.reuse = Some(Arc::new(first));
+    assert_eq!(fixture.attempt.run().await.unwrap().key, key);
+    fixture.attempt.key_type = KeyType::P384;
+    let third = fixture.attempt.run().await.unwrap();
+    assert_ne!(third.key, key);
+    assert_eq!(third.metadata.key_type, KeyType::P384);
+}
+
+#[tokio::test]
+async fn an_order_whose_url_was_never_learnt_is_told_to_the_issuer() {
+    let fixture = fixture(vec![Play::Fail(ErrorClass::Transient), Play::Issue]);
+    fixture.attempt.run().await.unwrap_err();
+    let generation = fixture.attempt.run().await.unwrap();
+    let asked = fixture.issuer.asked.lock().unwrap();
+    assert_eq!((asked[0].unsure, asked[1].unsure), (false, true));
+    let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(generation.key.as_slice())).unwrap();
+    let public = key.public_key_raw();
+    for request in asked.iter() {
+        assert!(request.csr_der.windows(public.len()).any(|part| part == public), "the same key");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_for_another_profile_or_key_is_not_resumed() {
+    for change in [
+        |attempt: &mut Attempt| attempt.profile = Some("other".into()),
+        |attempt: &mut Attempt| attempt.key_type = KeyType::P384,
+    ] {
+        let mut fixture = fixture(vec![Play::PlaceThenFail(ErrorClass::Transient), Play::Issue]);
+        fixture.attempt.run().await.unwrap_err();
+        change(&mut fixture.attempt);
+        fixture.attempt.run().await.unwrap();
+        assert_eq!(fixture.issuer.asked.lock().unwrap()[1].resume, None);
+    }
 }

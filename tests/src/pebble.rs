@@ -29,7 +29,7 @@ impl Pebble {
     /// # Panics
     /// When they do not come up.
     pub async fn start(world: &World, environment: &[(&str, &str)]) -> Option<Self> {
-        Self::start_with_dns(world, environment, (world.address, 8053).into()).await
+        Self::start_with(world, environment, "", "").await
     }
 
     /// As [`Pebble::start`], but asking another DNS server about names.
@@ -41,6 +41,30 @@ impl Pebble {
         environment: &[(&str, &str)],
         dns_server: SocketAddr,
     ) -> Option<Self> {
+        Self::launch(world, environment, dns_server, "", "").await
+    }
+
+    /// As [`Pebble::start`], with members of its configuration and profiles (JSON, each followed by a comma). An
+    /// order without a profile gets any of them.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start_with(
+        world: &World,
+        environment: &[(&str, &str)],
+        extra: &str,
+        profiles: &str,
+    ) -> Option<Self> {
+        Self::launch(world, environment, (world.address, 8053).into(), extra, profiles).await
+    }
+
+    async fn launch(
+        world: &World,
+        environment: &[(&str, &str)],
+        dns_server: SocketAddr,
+        extra: &str,
+        profiles: &str,
+    ) -> Option<Self> {
         let (pebble, dns) = (tools::find("bin/pebble")?, tools::find("bin/pebble-challtestsrv")?);
         let address = world.address;
         let (certificate, key) = listener_certificate(world);
@@ -51,9 +75,9 @@ impl Pebble {
                     "listenAddress": "{address}:14000", "managementListenAddress": "{address}:15000",
                     "certificate": "{certificate}", "privateKey": "{key}",
                     "httpPort": 5002, "tlsPort": 5001, "ocspResponderURL": "",
-                    "externalAccountBindingRequired": false, "domainBlocklist": ["blocked.test"],
+                    {extra} "domainBlocklist": ["blocked.test"],
                     "retryAfter": {{"authz": 1, "order": 1}}, "keyAlgorithm": "ecdsa",
-                    "profiles": {{"default": {{"description": "90 days", "validityPeriod": 7776000}}}}
+                    "profiles": {{{profiles} "default": {{"description": "90 days", "validityPeriod": 7776000}}}}
                 }}}}"#
             ),
         );
@@ -74,11 +98,8 @@ impl Pebble {
                 .envs(environment.iter().copied()),
         );
         let root = eventually("Pebble's root", Duration::from_secs(30), || async {
-            let url = format!("https://{address}:15000/roots/0");
-            let ran = crate::process::run(
-                Command::new("curl").args(["-s", "--cacert"]).arg(world.path("pebble-ca.pem")).arg(url),
-            );
-            ran.out.contains("BEGIN CERTIFICATE").then_some(ran.out)
+            let root = manage(world, "roots/0", None);
+            root.contains("BEGIN CERTIFICATE").then_some(root)
         })
         .await;
         let roots = world.write("pebble-root.pem", &root);
@@ -102,6 +123,17 @@ impl Pebble {
     pub fn orders(&self) -> usize {
         self.server.count("Added order")
     }
+}
+
+/// Asks Pebble's management interface; a body makes it a POST. The answer as text, whatever its status.
+#[must_use]
+pub fn manage(world: &World, path: &str, body: Option<&str>) -> String {
+    let mut command = Command::new("curl");
+    command.args(["-s", "-m", "10", "--cacert"]).arg(world.path("pebble-ca.pem"));
+    if let Some(body) = body {
+        command.args(["--data", body]);
+    }
+    crate::process::run(command.arg(format!("https://{}:15000/{path}", world.address))).out
 }
 
 /// Pebble ships no certificate for its own listener.

@@ -50,7 +50,7 @@ async fn obtained_served_and_renewed_under_200_sessions() {
     world.configure_agent(&settings(&pebble));
     world.configure_node("node-1", 0, &world.delivery_socket(), "");
     let (agent, _node) = (world.start_agent(), world.start_node("node-1"));
-    let _ready = agent.line("http-01 for node.test", PATIENCE);
+    let _served = agent.line("http-01 for node.test", PATIENCE);
     let (first_serial, first_leaf) = current(&world.proven().await);
     assert_eq!(openssl_serial(&world), first_serial);
 

@@ -1,5 +1,7 @@
 //! The admin socket: what the command line asks is put to the loop, and steps are streamed back.
 
+mod accounts;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,9 +10,9 @@ use futures_util::Stream;
 use jiff::{SignedDuration, Timestamp};
 use sealwire_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use sealwire_proto::v1::{
-    CaRootReply, CaRootRequest, ChainReply, ChainRequest, HistoryReply, HistoryRequest, PlanRequest,
-    PlannedOrder, RenewRequest, StatusReply, StatusRequest, Step, StepKind, WatchRequest, WhyReply,
-    WhyRequest, history_reply, why_reply,
+    AccountReply, AccountRequest, CaRootReply, CaRootRequest, ChainReply, ChainRequest, HistoryReply,
+    HistoryRequest, PlanRequest, PlannedOrder, RenewRequest, RevokeReply, RevokeRequest, StatusReply,
+    StatusRequest, Step, StepKind, WatchRequest, WhyReply, WhyRequest, history_reply, why_reply,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -133,6 +135,14 @@ impl AdminService for Admin {
         let (issuer, pem) =
             self.ask(|reply| Command::Root { issuer, reply }).await?.map_err(Status::not_found)?;
         Ok(Response::new(CaRootReply { issuer, pem }))
+    }
+
+    async fn account(&self, request: Request<AccountRequest>) -> Result<Response<AccountReply>, Status> {
+        Ok(Response::new(self.account_of(request.into_inner()).await?))
+    }
+
+    async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeReply>, Status> {
+        Ok(Response::new(self.revoke_of(request.into_inner()).await?))
     }
 }
 

@@ -65,6 +65,9 @@ impl Agent {
             self.issuers_changed.get_or_insert_with(Instant::now);
         }
         let replaces = managed.replaces(issuer);
+        // Embedded CAs have no profiles.
+        let acme = self.config.acme.get(issuer);
+        let profile = acme.and_then(|acme| managed.config.profile.clone().or_else(|| acme.profile.clone()));
         let because = managed.begin();
         let placed = Arc::<OnceLock<Placed>>::default();
         let attempt = Attempt {
@@ -75,6 +78,9 @@ impl Agent {
             store: managed.store.clone(),
             steps: Arc::clone(&self.steps),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            profile,
+            key_type: managed.config.key_type,
+            reuse: managed.reusable().cloned(),
             replaces,
             placed: Arc::clone(&placed),
         };

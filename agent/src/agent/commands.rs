@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::Agent;
 use super::managed::Managed;
 use crate::clock::Clock;
+use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
 use crate::store::{Generation, HistoryEntry};
@@ -27,8 +28,15 @@ pub struct PlanFacts {
     pub issuers: Issuers,
 }
 
+/// A stored generation with its issuer.
+pub struct Found {
+    /// The generation.
+    pub generation: Arc<Generation>,
+    /// Where it came from.
+    pub issuer: Arc<dyn Issuer>,
+}
+
 /// What the admin service asks of the loop.
-#[derive(Debug)]
 pub enum Command {
     /// How is everything?
     Status(oneshot::Sender<StatusReply>),
@@ -49,6 +57,31 @@ pub enum Command {
         certificate: String,
         /// `None` if there is none; an error if it is not configured.
         reply: oneshot::Sender<Result<Option<Arc<Generation>>, String>>,
+    },
+    /// An issuer with an account.
+    Account {
+        /// Its name; empty: the only one.
+        issuer: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<Arc<dyn Issuer>, String>>,
+    },
+    /// A generation and where it came from.
+    Stored {
+        /// Of which certificate.
+        certificate: String,
+        /// Which; 0: the current one.
+        generation: u64,
+        /// The answer.
+        reply: oneshot::Sender<Result<Found, String>>,
+    },
+    /// A generation was revoked: if it is the current one, another is ordered at once.
+    Revoked {
+        /// Of which certificate.
+        certificate: String,
+        /// Which.
+        generation: u64,
+        /// Whether another is ordered.
+        reply: oneshot::Sender<bool>,
     },
     /// What a plan is made from.
     Plan(oneshot::Sender<PlanFacts>),
@@ -94,6 +127,15 @@ impl Agent {
                     Some(managed) => Ok(managed.current.clone()),
                     None => Err(self.unknown(&certificate)),
                 });
+            }
+            Command::Account { issuer, reply } => {
+                let _ = reply.send(self.account(&issuer));
+            }
+            Command::Stored { certificate, generation, reply } => {
+                let _ = reply.send(self.stored(&certificate, generation));
+            }
+            Command::Revoked { certificate, generation, reply } => {
+                let _ = reply.send(self.revoked(&certificate, generation));
             }
             Command::Plan(reply) => {
                 let subjects = self.certificates.values().map(Managed::subject).collect();

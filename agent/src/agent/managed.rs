@@ -34,6 +34,8 @@ pub(super) struct Managed {
     pub(super) decision: Option<Decision>,
     /// The entry of the schedule that counts.
     pub(super) scheduled: Option<Timestamp>,
+    /// Issuers that have profiles.
+    pub(super) profiles: Arc<[String]>,
     identifiers: Arc<[String]>,
     nodes: Option<Arc<[String]>>,
     seed: u64,
@@ -59,6 +61,7 @@ impl Managed {
     ) -> Self {
         Self {
             name: config.name.as_str().into(),
+            profiles: [].into(),
             identifiers: config.identifiers.clone().into(),
             nodes: config.nodes.clone().map(Into::into),
             config: Arc::new(config),
@@ -104,7 +107,15 @@ impl Managed {
         if !lifecycle::same_set(&metadata.identifiers, &self.config.identifiers) {
             return Some(Change::Identifiers);
         }
-        (!self.policy.issuers.contains(&metadata.issuer)).then_some(Change::Issuer)
+        if !self.policy.issuers.contains(&metadata.issuer) {
+            return Some(Change::Issuer);
+        }
+        if metadata.key_type != self.config.key_type {
+            return Some(Change::KeyType);
+        }
+        // An issuer's own profile is a default: changing it waits for the next renewal.
+        let profile = self.config.profile.as_ref().filter(|_| self.profiles.contains(&metadata.issuer))?;
+        (metadata.profile.as_ref() != Some(profile)).then_some(Change::Profile)
     }
 
     /// As [`lifecycle::explain::plan`] wants it.
@@ -161,6 +172,12 @@ impl Managed {
         self.decision.insert(decision)
     }
 
+    /// The generation whose key may serve for the next one.
+    pub(super) fn reusable(&self) -> Option<&Arc<Generation>> {
+        let current = self.current.as_ref().filter(|_| self.config.reuse_key)?;
+        self.memory.revocation(current.number).is_none().then_some(current)
+    }
+
     /// An attempt starts; returns the reason for it.
     pub(super) fn begin(&mut self) -> String {
         self.obtaining = true;
@@ -192,9 +209,9 @@ impl Managed {
         self.run = Some(Run::Delivering { generation: generation.number, deadline });
         // Numbers start again when somebody has emptied the store: what was refused then is not this one.
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
+        self.memory.revoked.retain(|revoked| revoked.generation < generation.number);
         self.current = Some(Arc::new(generation));
         self.memory.ari = None;
-        self.memory.revoked = None;
         self.memory.hurried = if self.hurries { self.memory.hurried.saturating_add(1) } else { 0 };
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {

@@ -20,6 +20,9 @@ fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("state")).unwrap();
     let config = CertificateConfig {
+        profile: None,
+        key_type: Default::default(),
+        reuse_key: false,
         name: "web".into(),
         identifiers: vec!["a.example".into()],
         issuers: vec!["pki".into()],
@@ -48,6 +51,8 @@ impl Fixture {
         (params.not_before, params.not_after) = (now, now + time::Duration::HOUR);
         let leaf = params.self_signed(&key).unwrap();
         let metadata = Metadata {
+            profile: None,
+            key_type: Default::default(),
             issuer: "pki".into(),
             identifiers: vec!["a.example".into()],
             stored_at: Timestamp::now(),

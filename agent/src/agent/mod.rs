@@ -3,6 +3,7 @@
 //! of a certificate changes. A certificate is looked at when something happened to it, or when its own
 //! deadline has come: ten thousand at rest cost nothing.
 
+mod accounts;
 mod attempts;
 mod calendar;
 mod commands;
@@ -32,7 +33,7 @@ use crate::lifecycle::{Action, Issuers};
 use crate::steps::{self, Steps};
 use crate::store::{HistoryEntry, Store};
 use attempts::{Ended, Underway};
-pub use commands::{Command, Followed, PlanFacts};
+pub use commands::{Command, Followed, Found, PlanFacts};
 use incidents::Incidents;
 use issuers::Source;
 use managed::Managed;

@@ -287,6 +287,7 @@ fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Manag
         }
     };
     let mut certificates = BTreeMap::new();
+    let profiles: Arc<[String]> = config.acme.keys().cloned().collect();
     for certificate in &config.certificates {
         let name = certificate.name.clone();
         let own = store.certificate(&name)?;
@@ -303,6 +304,7 @@ fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Manag
         }
         managed.current = loaded.generation.map(Arc::new);
         managed.damage = loaded.damage;
+        managed.profiles = Arc::clone(&profiles);
         managed.order_pending = managed.pending();
         certificates.insert(name, managed);
     }

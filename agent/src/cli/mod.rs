@@ -5,6 +5,7 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout)]
 
+mod account;
 mod ca;
 mod client;
 mod config;
@@ -65,6 +66,11 @@ enum Command {
     /// The embedded CA.
     #[command(subcommand)]
     Ca(ca::Ca),
+    /// The account at an ACME CA.
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Revoke a certificate at its CA, and order a new one if it is the current one.
+    Revoke(account::Revoke),
     /// The configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -105,6 +111,8 @@ impl Cli {
             Command::History(command) => block_on(command.run(&global)),
             Command::Watch => block_on(renew::watch(&global)),
             Command::Ca(command) => block_on(command.run(&global)),
+            Command::Account(command) => block_on(command.run(&global)),
+            Command::Revoke(command) => block_on(command.run(&global)),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -137,6 +137,29 @@ fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
             );
         }
     }
+    if let Some(profile) = &config.profile {
+        check_profile(&["acme", name, "profile"], profile)?;
+    }
+    if config.preferred_chain.as_deref().is_some_and(|root| root.trim().is_empty()) {
+        return fault(
+            &["acme", name, "preferred_chain"],
+            "is empty, expected the common name of a root, such as \"ISRG Root X1\"",
+        );
+    }
+    if let Some(eab) = &config.eab {
+        if eab.kid.is_empty() {
+            return fault(&["acme", name, "eab", "kid"], "is empty, expected the key id that the CA shows");
+        }
+        absolute_path(&["acme", name, "eab", "key_file"], &eab.key_file)?;
+    }
+    Ok(())
+}
+
+/// A name that a CA's directory may offer; which ones it does offer is seen when it is asked.
+fn check_profile(path: &[&str], profile: &str) -> Checked {
+    if profile.is_empty() || profile.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return fault(path, format!("\"{profile}\": expected the name of a profile that the CA offers"));
+    }
     Ok(())
 }
 
@@ -169,6 +192,17 @@ fn check_certificates(config: &mut Config) -> Checked {
         }
         check_identifiers(&index, certificate)?;
         fill_issuers(&index, certificate, &issuers)?;
+        let over_acme = certificate.issuers.iter().any(|issuer| config.acme.contains_key(issuer));
+        if let Some(profile) = &certificate.profile {
+            let path = ["certificate", &index, "profile"];
+            check_profile(&path, profile)?;
+            if !over_acme {
+                return fault(
+                    &path,
+                    "only ACME CAs have profiles, and none of its issuers is one: remove it",
+                );
+            }
+        }
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use serde::Deserialize;
 pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
+pub use crate::keys::KeyType;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
 pub use sealwire_config::{ConfigError, Log};
 
@@ -168,6 +169,18 @@ pub struct AcmeConfig {
     /// Must be true: the CA's terms of service were read and agreed to.
     #[serde(default)]
     pub terms_of_service_agreed: bool,
+    /// The profile that certificates without one of their own are ordered with.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// How long certificates of a profile live at most; those of Let's Encrypt are known.
+    #[serde(default)]
+    pub lifetimes: BTreeMap<String, Lifetime>,
+    /// Common name of the root that chains should build to, where the CA offers several.
+    #[serde(default)]
+    pub preferred_chain: Option<String>,
+    /// `[acme.NAME.eab]`: what ties a new account to one at the CA's website.
+    #[serde(default)]
+    pub eab: Option<EabConfig>,
     /// How long one order may take.
     #[serde(default = "default_order_timeout", deserialize_with = "duration")]
     pub timeout: Duration,
@@ -191,6 +204,20 @@ pub struct AcmeConfig {
     pub resolvers: Vec<SocketAddr>,
 }
 
+/// `[acme.NAME.eab]` (RFC 8555 section 7.3.4)
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EabConfig {
+    /// The key id that the CA shows.
+    pub kid: String,
+    /// File with the HMAC key in base64url, readable by its owner only.
+    pub key_file: PathBuf,
+}
+
+/// A duration as a value of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Lifetime(#[serde(deserialize_with = "duration")] pub Duration);
+
 /// `[[certificate]]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +232,15 @@ pub struct CertificateConfig {
     /// Renew when this part of the lifetime is over.
     #[serde(default = "default_renew_at")]
     pub renew_at: f64,
+    /// The profile to order; unset: that of the ACME issuer, if it has one.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// What kind of key it is for.
+    #[serde(default)]
+    pub key_type: KeyType,
+    /// Renew with the key of the current generation, as long as it is of `key_type` and was not revoked.
+    #[serde(default)]
+    pub reuse_key: bool,
     /// Ids of the nodes it goes to. Unset: every node that must serve one of its identifiers. Empty: no
     /// node; other servers read it from `live/NAME/`.
     #[serde(default)]

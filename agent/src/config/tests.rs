@@ -101,6 +101,37 @@ fn acme_needs_https_agreement_and_no_wildcard() {
 }
 
 #[test]
+fn profiles_chains_bindings_and_keys_are_checked() {
+    let with = |acme: &str, certificate: &str, table: &str| {
+        load(&format!(
+            "[acme.ca]\ndirectory = \"https://ca.example/dir\"\nterms_of_service_agreed = true\n{acme}\n{table}\n\
+             [[certificate]]\nname = \"web\"\nidentifiers = [\"a.example\"]\n{certificate}\n"
+        ))
+        .map_err(|error| error.to_string())
+    };
+    let eab =
+        "[acme.ca.eab]\nkid = \"k\"\nkey_file = \"/etc/eab.key\"\n[acme.ca.lifetimes]\nshort = \"160h\"";
+    let config = with("profile = \"short\"", "key_type = \"rsa3072\"\nreuse_key = true", eab).unwrap();
+    assert_eq!(config.acme["ca"].lifetimes["short"].0, Duration::from_hours(160));
+    assert_eq!(config.certificates[0].key_type, KeyType::Rsa3072);
+    for (acme, certificate, table, words) in [
+        ("profile = \"\"", "", "", "expected the name of a profile"),
+        ("preferred_chain = \" \"", "", "", "such as \"ISRG Root X1\""),
+        ("", "key_type = \"p521\"", "", "certificate.0.key_type"),
+        ("", "profile = \"a b\"", "", "expected the name of a profile"),
+        ("", "", "[acme.ca.lifetimes]\nshort = \"soon\"", "acme.ca.lifetimes.short"),
+        ("", "", "[acme.ca.eab]\nkid = \"k\"\nkey_file = \"eab.key\"", "absolute"),
+        ("", "", "[acme.ca.eab]\nkid = \"\"\nkey_file = \"/e\"", "the key id that the CA shows"),
+        ("", "", "[acme.ca.eab]\nkid = \"k\"", "`key_file` is missing"),
+    ] {
+        let text = with(acme, certificate, table).unwrap_err();
+        assert!(text.contains(words) && !text.contains('\n'), "{words}: {text}");
+    }
+    let text = error_of("name = \"web\"", "name = \"web\"\nprofile = \"short\"");
+    assert!(text.contains("only ACME CAs have profiles"), "{text}");
+}
+
+#[test]
 #[allow(clippy::result_large_err)] // figment's own signature
 fn environment_overrides_and_is_named_in_errors() {
     let _alone = ENVIRONMENT.write().unwrap();

@@ -24,6 +24,9 @@ pub struct OrderRequest {
     pub csr_der: Vec<u8>,
     /// An order placed before a restart, to be taken up again instead of placing a second one.
     pub resume: Option<String>,
+    /// An earlier attempt may have placed an order for this key whose URL was never learnt: look for it
+    /// before placing another.
+    pub unsure: bool,
     /// The profile to order, if one is configured; issuers without profiles ignore it.
     pub profile: Option<String>,
     /// The leaf that this order replaces (RFC 9773 section 5); only ever one from the same issuer.
@@ -56,6 +59,52 @@ pub enum RevocationReason {
     Superseded,
     /// The names are no longer in use (5).
     CessationOfOperation,
+}
+
+impl RevocationReason {
+    /// Its number (RFC 5280 section 5.3.1).
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+        }
+    }
+
+    /// The reason of a number; `None` for those that only a CA may give.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        let all = [
+            Self::Unspecified,
+            Self::KeyCompromise,
+            Self::AffiliationChanged,
+            Self::Superseded,
+            Self::CessationOfOperation,
+        ];
+        all.into_iter().find(|reason| u32::from(reason.code()) == code)
+    }
+}
+
+/// An account at a CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// Name of the issuer.
+    pub issuer: String,
+    /// The CA's directory.
+    pub directory: String,
+    /// Names the account.
+    pub url: String,
+    /// In the CA's word: valid, deactivated, revoked.
+    pub status: String,
+    /// As the CA knows them; some do not tell.
+    pub contacts: Vec<String>,
+    /// Of its key (RFC 7638): what DNS and web servers answer challenges with.
+    pub thumbprint: String,
+    /// The terms of service that are in force.
+    pub terms_of_service: Option<String>,
 }
 
 /// An order that the CA has accepted.
@@ -173,6 +222,57 @@ pub trait Issuer: Send + Sync {
     /// [`IssueError`].
     async fn ask_time(&self) -> Result<(), IssueError> {
         Ok(())
+    }
+
+    /// How long a certificate of this profile lives at most, where that is known; asked after an order.
+    fn promised_lifetime(&self, profile: &str) -> Option<Duration> {
+        let _ = profile;
+        None
+    }
+
+    /// Whether it orders with an account.
+    fn has_account(&self) -> bool {
+        false
+    }
+
+    /// The account, as the CA sees it now.
+    ///
+    /// # Errors
+    /// [`IssueError`]; class `Ours` where there are no accounts.
+    async fn account(&self) -> Result<AccountInfo, IssueError> {
+        Err(self.without("has no account"))
+    }
+
+    /// Gives the account a new key.
+    ///
+    /// # Errors
+    /// [`IssueError`]; the account stays usable with the key that the CA knows.
+    async fn roll_over_account(&self) -> Result<AccountInfo, IssueError> {
+        Err(self.without("has no account"))
+    }
+
+    /// Ends the account for good.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    async fn deactivate_account(&self) -> Result<AccountInfo, IssueError> {
+        Err(self.without("has no account"))
+    }
+
+    /// Revokes a certificate that it issued.
+    ///
+    /// # Errors
+    /// [`IssueError`].
+    async fn revoke(&self, leaf: &CertificateDer<'_>, reason: RevocationReason) -> Result<(), IssueError> {
+        let _ = (leaf, reason);
+        Err(self.without(
+            "cannot revoke yet: let the certificate expire (its leaves are short-lived), and renew it now",
+        ))
+    }
+
+    /// An error of class `Ours`: what was asked is not for this kind of issuer.
+    fn without(&self, what: &str) -> IssueError {
+        IssueError::new(ErrorClass::Ours, format!("issuer {}: an embedded CA {what}", self.name()))
     }
 
     /// The root in PEM, for an embedded CA.

@@ -169,7 +169,8 @@ impl Situation<'_, '_> {
         };
         // News that makes the last failure old: a revocation is worth one attempt at once, and so is a
         // rehearsal that went well.
-        let revoked = memory.revoked.as_ref().filter(|_| self.due.reason == Reason::Revoked);
+        let current = self.facts.current.as_ref().filter(|_| self.due.reason == Reason::Revoked);
+        let revoked = current.and_then(|current| memory.revocation(current.generation));
         let passed = memory
             .rehearsal
             .as_ref()

@@ -41,8 +41,8 @@ pub struct Memory {
     pub rehearsal: Option<Rehearsal>,
     /// Renewals in a row that happened because the CA's window lay in the past.
     pub hurried: u32,
-    /// When it was noticed that the current generation is revoked, and which it was.
-    pub revoked: Option<Revoked>,
+    /// Generations that are revoked, the oldest first: neither they nor their keys are used again.
+    pub revoked: Vec<Revoked>,
 }
 
 /// An attempt that failed.
@@ -124,6 +124,21 @@ impl Memory {
     #[must_use]
     pub fn is_quarantined(&self, generation: u64) -> bool {
         self.quarantined.iter().any(|quarantine| quarantine.generation == generation)
+    }
+
+    /// Remembers a revocation that was noticed.
+    pub fn revoke(&mut self, generation: u64, now: Timestamp) {
+        if self.revocation(generation).is_none() {
+            self.revoked.push(Revoked { generation, at: now });
+        }
+        let surplus = self.revoked.len().saturating_sub(REMEMBERED);
+        self.revoked.drain(..surplus);
+    }
+
+    /// The revocation of a generation, if it is revoked.
+    #[must_use]
+    pub fn revocation(&self, generation: u64) -> Option<&Revoked> {
+        self.revoked.iter().find(|revoked| revoked.generation == generation)
     }
 
     /// Remembers a refusal.

@@ -52,7 +52,7 @@ pub(super) fn due(now: Timestamp, facts: &Facts<'_>, policy: &Policy, seed: u64)
     if now >= current.not_after {
         return Due::now(now, Reason::NotValid);
     }
-    if facts.memory.revoked.as_ref().is_some_and(|revoked| revoked.generation == current.generation) {
+    if facts.memory.revocation(current.generation).is_some() {
         return Due::now(now, Reason::Revoked);
     }
     if let Some(change) = facts.changed {

@@ -133,10 +133,7 @@ fn what_cannot_wait_is_due_now() {
     assert_eq!(reason(&|world| world.quarantined = true), Reason::Quarantined);
     assert_eq!(reason(&|world| world.request = Some(Request { force: false })), Reason::Requested);
     assert_eq!(reason(&|world| world.changed = Some(Change::KeyType)), Reason::Changed(Change::KeyType));
-    assert_eq!(
-        reason(&|world| world.memory.revoked = Some(Revoked { generation: 3, at: at(0) })),
-        Reason::Revoked
-    );
+    assert_eq!(reason(&|world| world.memory.revoke(3, at(0))), Reason::Revoked);
 }
 
 #[test]
@@ -208,7 +205,7 @@ fn a_revocation_goes_around_the_back_off_once() {
     let mut world = world();
     world.policy.issuers = vec!["first".into()];
     world.fail(100, "first", ErrorClass::Transient);
-    world.memory.revoked = Some(Revoked { generation: 3, at: at(110) });
+    world.memory.revoke(3, at(110));
     assert_eq!(obtains(&world.decide(110)), Some("first"));
     world.fail(120, "first", ErrorClass::Transient);
     assert_eq!(world.decide(121).action, Action::Wait);
@@ -483,7 +480,7 @@ fn windows_move_a_renewal_but_never_past_safety() {
     let half = seconds(free) + (100 * HOUR - seconds(free)) / 2;
     assert!((decision.at.as_second() - half).abs() <= 1, "{decision:?}");
     // What cannot wait does not.
-    world.memory.revoked = Some(Revoked { generation: 3, at: at(0) });
+    world.memory.revoke(3, at(0));
     assert!(obtains(&world.decide(HOUR)).is_some());
     assert!(Windows::new(&["61 * * * *".to_owned()], SignedDuration::from_hours(1), "UTC").is_err());
     assert!(Windows::new(&["0 * * * *".to_owned()], SignedDuration::from_hours(1), "Mars/Base").is_err());

@@ -11,6 +11,7 @@ use x509_parser::pem::Pem;
 use zeroize::Zeroizing;
 
 use super::{StoreError, check_private, durable};
+use crate::keys::KeyType;
 
 const KEY: &str = "privkey.pem";
 const CHAIN: &str = "fullchain.pem";
@@ -23,6 +24,12 @@ pub struct Metadata {
     pub issuer: String,
     /// What it was ordered for, as configured then.
     pub identifiers: Vec<String>,
+    /// The profile it was ordered with.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// What kind of key it has.
+    #[serde(default)]
+    pub key_type: KeyType,
     /// When it was stored.
     pub stored_at: Timestamp,
 }

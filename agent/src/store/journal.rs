@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{StoreError, check_private, durable};
+use crate::keys::KeyType;
 
 const KEY: &str = "order.pem";
 const ORDER: &str = "order.json";
@@ -22,6 +23,12 @@ pub struct Journal {
     pub issuer: String,
     /// What is ordered.
     pub identifiers: Vec<String>,
+    /// The profile that is ordered.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// What kind of key it is for.
+    #[serde(default)]
+    pub key_type: KeyType,
     /// When it began.
     pub started_at: Timestamp,
     /// The order, once the CA has accepted it.

@@ -142,7 +142,8 @@ impl CertificateStore {
         memory: &Memory,
         wanted: impl Fn(&Generation) -> bool,
     ) -> Result<Option<Generation>, StoreError> {
-        let numbers = self.numbers()?.into_iter().rev().filter(|number| !memory.is_quarantined(*number));
+        let good = |number: &u64| !memory.is_quarantined(*number) && memory.revocation(*number).is_none();
+        let numbers = self.numbers()?.into_iter().rev().filter(good);
         Ok(numbers.filter_map(|number| self.generation(number).ok()).find(wanted))
     }
 

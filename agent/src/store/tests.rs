@@ -24,6 +24,8 @@ fn put(store: &CertificateStore) -> Generation {
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap();
     let metadata = Metadata {
+        profile: None,
+        key_type: Default::default(),
         issuer: "pki".into(),
         identifiers: vec!["a.example".into()],
         stored_at: Timestamp::UNIX_EPOCH,
@@ -132,6 +134,8 @@ fn journal_and_memory_come_back() {
     let web = fixture.store.certificate("web").unwrap();
     assert!(web.journal().unwrap().is_none());
     let journal = Journal {
+        profile: None,
+        key_type: Default::default(),
         key_pem: Zeroizing::new("key".into()),
         issuer: "ca".into(),
         identifiers: vec!["a.example".into()],

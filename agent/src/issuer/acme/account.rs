@@ -1,123 +1,284 @@
 //! The ACME account: made once, kept in `account.key.pem` and `account.json`, loaded when first needed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{Account, AccountCredentials, Key};
 use rcgen::KeyPair;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::sync::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard};
 use tokio::time::Instant;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::call::call;
+use super::directory::{Directories, Directory, RELOAD_AFTER};
+use super::eab;
 use super::http::AcmeHttp;
-use super::problem::Ca;
+use super::jws::{AccountKey, encode};
+use super::problem::{Ca, kind};
+use super::wire::{Reply, Signer, Wire};
+use crate::config::EabConfig;
 use crate::issuer::internal::read_secret;
 use crate::issuer::{ErrorClass, IssueError};
 use crate::store::{StoreError, durable};
 
 /// The key alone, written before the CA hears of it.
 pub(super) const KEY_FILE: &str = "account.key.pem";
-/// Account URL, directory and key, as instant-acme keeps them.
+/// Account URL, directory and key, in instant-acme's form.
 pub(super) const CREDENTIALS_FILE: &str = "account.json";
 /// The contacts the CA was last told.
-const CONTACTS_FILE: &str = "contacts.json";
-
-/// instant-acme reads the directory once per loaded account; a CA may move its resources.
-const RELOAD_AFTER: Duration = Duration::from_hours(24);
+pub(super) const CONTACTS_FILE: &str = "contacts.json";
+/// When the account was deactivated by us.
+pub(super) const DEACTIVATED_FILE: &str = "deactivated.json";
 
 /// The account of one issuer.
 pub(super) struct Accounts {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     contacts: Vec<String>,
-    http: AcmeHttp,
-    loaded: Mutex<Option<(Account, Instant)>>,
+    eab: Option<EabConfig>,
+    pub(super) http: AcmeHttp,
+    pub(super) directories: Directories,
+    loaded: Mutex<Option<(Session, Instant)>>,
+    orders: RwLock<()>,
+}
+
+/// How long a change of the account waits for orders under way; new ones wait behind it.
+const ORDERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A loaded account, with all that a request for it needs.
+#[derive(Clone)]
+pub(super) struct Session {
+    /// For orders.
+    pub(super) account: Account,
+    /// For the rest.
+    pub(super) key: Arc<AccountKey>,
+    pub(super) url: String,
+    pub(super) directory: Arc<Directory>,
+}
+
+impl Session {
+    pub(super) fn signer(&self) -> Signer<'_> {
+        Signer { key: &self.key, account: Some(&self.url) }
+    }
+}
+
+/// What [`CREDENTIALS_FILE`] holds.
+#[derive(Serialize, Deserialize, ZeroizeOnDrop)]
+pub(super) struct Stored {
+    pub(super) id: String,
+    /// PKCS#8 in base64url.
+    pub(super) key_pkcs8: String,
+    pub(super) directory: String,
 }
 
 impl Accounts {
-    pub(super) fn new(dir: PathBuf, contacts: Vec<String>, http: AcmeHttp) -> Self {
-        Self { dir, contacts, http, loaded: Mutex::new(None) }
+    pub(super) fn new(dir: PathBuf, contacts: Vec<String>, eab: Option<EabConfig>, http: AcmeHttp) -> Self {
+        Self {
+            dir,
+            contacts,
+            eab,
+            http,
+            directories: Directories::default(),
+            loaded: Mutex::new(None),
+            orders: RwLock::new(()),
+        }
     }
 
     /// The account; loaded or registered if that was not done yet.
     ///
     /// # Errors
     /// [`IssueError`]: the files, the network, or the CA's refusal.
-    pub(super) async fn account(&self, ca: &Ca) -> Result<Account, IssueError> {
+    pub(super) async fn session(&self, ca: &Ca) -> Result<Session, IssueError> {
         // Held over the network calls: two first orders must not register at the same time.
         let mut loaded = self.loaded.lock().await;
-        if let Some((account, since)) = &*loaded
+        if let Some((session, since)) = &*loaded
             && since.elapsed() < RELOAD_AFTER
         {
-            return Ok(account.clone());
+            return Ok(session.clone());
         }
-        let account = match self.load(ca).await? {
-            Some(account) => account,
-            None => self.register(ca).await?,
+        let session = self.load_or_register(ca).await?;
+        *loaded = Some((session.clone(), Instant::now()));
+        Ok(session)
+    }
+
+    /// To be held by an order: what changes the account waits for it.
+    pub(super) async fn ordering(&self) -> RwLockReadGuard<'_, ()> {
+        self.orders.read().await
+    }
+
+    /// Runs a change of the account while no order uses it and nobody else loads it; it is loaded anew
+    /// afterwards.
+    pub(super) async fn changing<T>(
+        &self,
+        ca: &Ca,
+        change: impl Future<Output = Result<T, IssueError>>,
+    ) -> Result<T, IssueError> {
+        let Ok(_alone) = tokio::time::timeout(ORDERS_TIMEOUT, self.orders.write()).await else {
+            let message =
+                format!("issuer {}: orders are under way with this account; try again later", ca.issuer);
+            return Err(IssueError::new(ErrorClass::Transient, message));
         };
-        self.tell_contacts(ca, &account).await;
-        *loaded = Some((account.clone(), Instant::now()));
-        Ok(account)
+        let mut loaded = self.loaded.lock().await;
+        // At once: the change may be cut short.
+        *loaded = None;
+        change.await
     }
 
     /// Reads the files again at the next order: what an operator mended counts without a restart.
     pub(super) async fn forget(&self) {
         *self.loaded.lock().await = None;
+        self.directories.forget();
     }
 
-    /// The account from its stored credentials, if there are any.
-    async fn load(&self, ca: &Ca) -> Result<Option<Account>, IssueError> {
+    /// As [`Accounts::session`], without looking at what is loaded.
+    pub(super) async fn load_or_register(&self, ca: &Ca) -> Result<Session, IssueError> {
+        self.check_deactivated(ca)?;
+        // First of all what needs no network.
+        let stored = self.stored(ca)?;
+        if stored.is_none() {
+            self.key()?;
+        }
+        let directory = self.directories.directory(&self.http, ca).await?;
+        let wire = Wire { http: &self.http, ca, directory: &directory };
+        let stored = match (self.settle_rollover(wire).await?, stored) {
+            (Some(stored), _) | (None, Some(stored)) => stored,
+            (None, None) => self.register(wire, &self.key()?).await?,
+        };
+        let session = self.open(ca, &stored, directory).await?;
+        self.tell_contacts(ca, &session.account).await;
+        Ok(session)
+    }
+
+    /// The stored credentials, if there are any.
+    pub(super) fn stored(&self, ca: &Ca) -> Result<Option<Stored>, IssueError> {
         let path = self.dir.join(CREDENTIALS_FILE);
         let Some(text) = read_secret(&path)? else { return Ok(None) };
-        let damaged = |error: serde_json::Error| {
-            let detail =
-                format!("{error}; restore it, or move it away: the account is found again by its key");
-            StoreError::damaged(&path, detail)
-        };
-        let directory = directory_of(&text).map_err(damaged)?;
-        if directory != ca.directory {
-            return Err(IssueError::new(
-                ErrorClass::Ours,
-                format!(
-                    "{} is an account at {directory}, but `directory` of [acme.{}] is {}: give the other CA an \
-                     issuer name of its own, or move the file and {KEY_FILE} away",
-                    path.display(),
-                    ca.issuer,
-                    ca.directory
-                ),
-            ));
+        let stored: Stored = serde_json::from_slice(&text).map_err(|error| self.damaged(&error))?;
+        if stored.directory == ca.directory {
+            return Ok(Some(stored));
         }
+        Err(IssueError::new(
+            ErrorClass::Ours,
+            format!(
+                "{} is an account at {}, but `directory` of [acme.{}] is {}: give the other CA an issuer name of \
+                 its own, or move the file and {KEY_FILE} away",
+                path.display(),
+                stored.directory,
+                ca.issuer,
+                ca.directory
+            ),
+        ))
+    }
+
+    fn damaged(&self, error: &dyn std::fmt::Display) -> StoreError {
+        let detail = format!("{error}; restore it, or move it away: the account is found again by its key");
+        StoreError::damaged(&self.dir.join(CREDENTIALS_FILE), detail)
+    }
+
+    async fn open(&self, ca: &Ca, stored: &Stored, directory: Arc<Directory>) -> Result<Session, IssueError> {
+        use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+        let der = BASE64_URL_SAFE_NO_PAD.decode(stored.key_pkcs8.as_bytes()).map(Zeroizing::new);
+        let der = der.map_err(|error| self.damaged(&error))?;
+        let key = AccountKey::from_pkcs8(&der).map_err(|error| self.damaged(&error))?;
+        // With the URLs instead of the directory instant-acme does not fetch it once more.
+        #[derive(Serialize)]
+        struct WithUrls<'a> {
+            id: &'a str,
+            key_pkcs8: &'a str,
+            urls: &'a Value,
+        }
+        let text = serde_json::to_vec(&WithUrls {
+            id: &stored.id,
+            key_pkcs8: &stored.key_pkcs8,
+            urls: &directory.whole,
+        });
+        let text = Zeroizing::new(text.map_err(|error| self.damaged(&error))?);
         let account = call!(ca, "load the account", async {
             // Parsed anew for each try: the credentials are moved into the account.
             let credentials: AccountCredentials = serde_json::from_slice(&text)?;
-            self.builder().from_credentials(credentials).await
+            Account::builder_with_http(Box::new(self.http.clone())).from_credentials(credentials).await
         })?;
-        Ok(Some(account))
+        Ok(Session { account, key: Arc::new(key), url: stored.id.clone(), directory })
     }
 
     /// Registers the key, which is on disk before the CA hears of it. The CA answers a known key with its
     /// account (RFC 8555 section 7.3.1), so a crash at any point ends in one account.
-    async fn register(&self, ca: &Ca) -> Result<Account, IssueError> {
-        let key_pem = self.key()?;
-        let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&key_pem).map_err(|error| {
+    async fn register(&self, wire: Wire<'_>, key_pem: &[u8]) -> Result<Stored, IssueError> {
+        let key = AccountKey::from_pem(key_pem).map_err(|error| {
             let detail = format!("{error}; restore it, or move it away to register a new account");
             StoreError::damaged(&self.dir.join(KEY_FILE), detail)
         })?;
-        let (account, credentials) = call!(ca, "register the account", async {
-            let key = Key::from_pkcs8_der(pkcs8.clone_key())?;
-            let key = (key, PrivateKeyDer::Pkcs8(pkcs8.clone_key()));
-            self.builder().create_from_key(key, ca.directory.clone()).await
-        })?;
-        let text = serde_json::to_vec_pretty(&credentials).map_err(|error| {
-            IssueError::new(ErrorClass::Ours, format!("cannot write down the account: {error}"))
-        })?;
+        let doing = "register the account";
+        let mut payload = json!({"termsOfServiceAgreed": true});
+        if let Some(binding) = eab::binding(self.eab.as_ref(), &key, wire)? {
+            payload["externalAccountBinding"] = binding;
+        }
+        let without_contacts = payload.clone();
+        if !self.contacts.is_empty() {
+            payload["contact"] = self.contacts.clone().into();
+        }
+        let url = &wire.directory.new_account;
+        let signer = Signer { key: &key, account: None };
+        let reply = match wire.post(url, signer, Some(&payload)).await {
+            // No certificate waits for a contact: it is told (in vain, with a warning) once there is an account.
+            Err((instant_acme::Error::Api(problem), _))
+                if matches!(kind(&problem), "invalidContact" | "unsupportedContact") =>
+            {
+                let reply = wire.ask(doing, url, signer, Some(&without_contacts)).await?;
+                self.keep_registered(wire.ca, &reply, &key, false)
+            }
+            Ok(reply) => {
+                // 200 instead of 201: the account was there before, and what it was told then counts.
+                let told = reply.answer.status == http::StatusCode::CREATED;
+                self.keep_registered(wire.ca, &reply, &key, told)
+            }
+            Err(refused) => return Err(wire.error(doing, &refused)),
+        };
+        let stored = reply?;
+        tracing::info!(issuer = wire.ca.issuer, account = stored.id, "account registered");
+        Ok(stored)
+    }
+
+    fn keep_registered(
+        &self,
+        ca: &Ca,
+        reply: &Reply,
+        key: &AccountKey,
+        told_contacts: bool,
+    ) -> Result<Stored, IssueError> {
+        let Some(url) = reply.answer.location.clone() else {
+            return Err(IssueError::new(
+                ErrorClass::Ca,
+                format!(
+                    "issuer {}: the CA registered the account but did not name it (no Location)",
+                    ca.issuer
+                ),
+            ));
+        };
         // What another account was told does not count for this one.
         durable::remove(&self.dir.join(CONTACTS_FILE))?;
-        durable::write(&self.dir.join(CREDENTIALS_FILE), &Zeroizing::new(text), 0o600)?;
-        tracing::info!(issuer = ca.issuer, account = account.id(), "account registered");
-        Ok(account)
+        if told_contacts {
+            self.note_contacts()?;
+        }
+        self.write_credentials(ca, url, key)
+    }
+
+    /// Puts account and key on disk.
+    pub(super) fn write_credentials(
+        &self,
+        ca: &Ca,
+        url: String,
+        key: &AccountKey,
+    ) -> Result<Stored, IssueError> {
+        let key_pkcs8 = encode(key.pkcs8());
+        let stored = Stored { id: url, key_pkcs8, directory: ca.directory.clone() };
+        let text = serde_json::to_vec_pretty(&stored).map(Zeroizing::new).map_err(|error| {
+            IssueError::new(ErrorClass::Ours, format!("cannot write down the account: {error}"))
+        })?;
+        durable::write(&self.dir.join(CREDENTIALS_FILE), &text, 0o600)?;
+        Ok(stored)
     }
 
     /// The account key (PEM): the one on disk, else a new one that is on disk when this returns.
@@ -126,6 +287,11 @@ impl Accounts {
         if let Some(pem) = read_secret(&path)? {
             return Ok(pem);
         }
+        self.new_key(KEY_FILE)
+    }
+
+    /// A new key, on disk under `file` when this returns.
+    pub(super) fn new_key(&self, file: &str) -> Result<Zeroizing<Vec<u8>>, IssueError> {
         let ours =
             |error: String| IssueError::new(ErrorClass::Ours, format!("cannot make an account key: {error}"));
         let (_, pkcs8) = Key::generate_pkcs8().map_err(|error| ours(error.to_string()))?;
@@ -134,12 +300,11 @@ impl Accounts {
         let pem = Zeroizing::new(pair.serialize_pem().into_bytes());
         pair.zeroize();
         durable::create_dir(&self.dir)?;
-        durable::write(&path, &pem, 0o600)?;
+        durable::write(&self.dir.join(file), &pem, 0o600)?;
         Ok(pem)
     }
 
-    /// Tells the CA the contacts where they changed: `create_from_key` drops them, and the configuration
-    /// may change. No certificate waits for this, so a refusal is only told.
+    /// Tells the CA the contacts where they changed. No certificate waits for this, so a refusal is only told.
     async fn tell_contacts(&self, ca: &Ca, account: &Account) {
         let path = self.dir.join(CONTACTS_FILE);
         let told: Vec<String> = durable::read(&path)
@@ -151,28 +316,17 @@ impl Accounts {
             return;
         }
         let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();
-        let result = call!(ca, "tell the contacts", account.update_contacts(&contacts)).and_then(|()| {
-            let text = serde_json::to_vec(&self.contacts).unwrap_or_default();
-            Ok(durable::write(&path, &text, 0o600)?)
-        });
+        let result = call!(ca, "tell the contacts", account.update_contacts(&contacts))
+            .and_then(|()| Ok(self.note_contacts()?));
         if let Err(error) = result {
             tracing::warn!(issuer = ca.issuer, %error, "the CA does not have the contacts; check `contacts`");
         }
     }
 
-    fn builder(&self) -> instant_acme::AccountBuilder {
-        Account::builder_with_http(Box::new(self.http.clone()))
+    fn note_contacts(&self) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(&self.contacts).unwrap_or_default();
+        durable::write(&self.dir.join(CONTACTS_FILE), &text, 0o600)
     }
-}
-
-/// Which CA the credentials are for; instant-acme reads but does not tell it.
-fn directory_of(text: &[u8]) -> Result<String, serde_json::Error> {
-    #[derive(serde::Deserialize)]
-    struct Stored {
-        directory: String,
-    }
-    let _: AccountCredentials = serde_json::from_slice(text)?;
-    serde_json::from_slice::<Stored>(text).map(|stored| stored.directory)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ async fn fake_ca(account_dir: &Path, bad_nonces: usize) -> FakeCa {
     ca
 }
 
-async fn directory(State(ca): State<FakeCa>) -> Json<serde_json::Value> {
+async fn directory(State(ca): State<FakeCa>) -> Json<Value> {
     let url = |path: &str| format!("{}/{path}", ca.base);
     Json(json!({"newNonce": url("nonce"), "newAccount": url("new-account"), "newOrder": url("new-order")}))
 }
@@ -57,8 +57,10 @@ async fn new_account(State(ca): State<FakeCa>) -> Response {
         return (StatusCode::BAD_REQUEST, [NONCE], Json(problem)).into_response();
     }
     ca.note("new-account");
+    // Known from the second time on.
+    let known = ca.seen.lock().unwrap().len() > 1;
     (
-        StatusCode::CREATED,
+        if known { StatusCode::OK } else { StatusCode::CREATED },
         [NONCE, ("Location", &format!("{}/account/1", ca.base))],
         Json(json!({"status": "valid"})),
     )
@@ -95,7 +97,7 @@ impl FakeCa {
 
 fn accounts(dir: &Path) -> Accounts {
     let http = AcmeHttp::new(&Anchors::default()).unwrap();
-    Accounts::new(dir.to_owned(), vec!["mailto:a@a.example".into()], http)
+    Accounts::new(dir.to_owned(), vec!["mailto:a@a.example".into()], None, http)
 }
 
 #[tokio::test]
@@ -104,33 +106,31 @@ async fn the_key_is_on_disk_before_the_ca_hears_of_it() {
     let state = dir.path().join("accounts/fake");
     let fake = fake_ca(&state, 5).await;
     let accounts = fake.accounts();
-    let account = accounts.account(&fake.ca()).await.unwrap();
-    assert!(account.id().ends_with("/account/1"));
-    assert_eq!(
-        *fake.seen.lock().unwrap(),
-        ["new-account: account.key.pem", "contacts: account.json account.key.pem"]
-    );
-    for file in [KEY_FILE, CREDENTIALS_FILE] {
+    let account = accounts.session(&fake.ca()).await.unwrap();
+    assert!(account.url.ends_with("/account/1"));
+    assert_eq!(*fake.seen.lock().unwrap(), ["new-account: account.key.pem"]);
+    assert_eq!(account.key.thumbprint(), account.account.key_thumbprint());
+    for file in [KEY_FILE, CREDENTIALS_FILE, CONTACTS_FILE] {
         assert_eq!(std::fs::metadata(state.join(file)).unwrap().mode() & 0o777, 0o600, "{file}");
     }
     assert_eq!(std::fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
 
     // Kept in memory, and after a restart taken from the files.
-    accounts.account(&fake.ca()).await.unwrap();
-    let again = fake.accounts().account(&fake.ca()).await.unwrap();
-    assert_eq!(again.key_thumbprint(), account.key_thumbprint());
-    assert_eq!(fake.seen.lock().unwrap().len(), 2);
+    accounts.session(&fake.ca()).await.unwrap();
+    let again = fake.accounts().session(&fake.ca()).await.unwrap();
+    assert_eq!(again.account.key_thumbprint(), account.account.key_thumbprint());
+    assert_eq!(fake.seen.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_crash_after_the_key_was_written_finds_the_same_account() {
     let dir = tempfile::tempdir().unwrap();
     let fake = fake_ca(dir.path(), 0).await;
-    let before = fake.accounts().account(&fake.ca()).await.unwrap();
+    let before = fake.accounts().session(&fake.ca()).await.unwrap();
     std::fs::remove_file(dir.path().join(CREDENTIALS_FILE)).unwrap();
-    let after = fake.accounts().account(&fake.ca()).await.unwrap();
-    assert_eq!(before.key_thumbprint(), after.key_thumbprint());
-    // The contacts of the account that was registered anew are told again.
+    let after = fake.accounts().session(&fake.ca()).await.unwrap();
+    assert_eq!(before.account.key_thumbprint(), after.account.key_thumbprint());
+    // What the account that was there before was told is not known any more.
     let seen = fake.seen.lock().unwrap();
     assert!(seen.last().unwrap().starts_with("contacts"), "{seen:?}");
 }
@@ -139,10 +139,10 @@ async fn a_crash_after_the_key_was_written_finds_the_same_account() {
 async fn nonces_are_refused_for_good_only_after_many_rounds() {
     let dir = tempfile::tempdir().unwrap();
     let fake = fake_ca(dir.path(), usize::MAX).await;
-    let error = fake.accounts().account(&fake.ca()).await.err().unwrap();
+    let error = fake.accounts().session(&fake.ca()).await.err().unwrap();
     assert_eq!(error.class, ErrorClass::Transient);
     let used = usize::MAX - *fake.bad_nonces.lock().unwrap();
-    assert_eq!(used, 3 * crate::issuer::acme::call::NONCE_ROUNDS);
+    assert_eq!(used, crate::issuer::acme::wire::NONCE_TRIES);
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn an_unreachable_directory_keeps_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let ca =
         Ca { issuer: "x".into(), directory: "http://127.0.0.1:1/dir".into(), account_dir: dir.path().into() };
-    let error = accounts(dir.path()).account(&ca).await.err().unwrap();
+    let error = accounts(dir.path()).session(&ca).await.err().unwrap();
     assert_eq!(error.class, ErrorClass::Transient);
     assert!(
         error.message.starts_with(
@@ -159,7 +159,7 @@ async fn an_unreachable_directory_keeps_the_key() {
         "{error}"
     );
     let key = std::fs::read(dir.path().join(KEY_FILE)).unwrap();
-    accounts(dir.path()).account(&ca).await.err().unwrap();
+    accounts(dir.path()).session(&ca).await.err().unwrap();
     assert_eq!(std::fs::read(dir.path().join(KEY_FILE)).unwrap(), key);
 }
 
@@ -167,20 +167,40 @@ async fn an_unreachable_directory_keeps_the_key() {
 async fn files_of_another_ca_or_open_to_others_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let fake = fake_ca(dir.path(), 0).await;
-    fake.accounts().account(&fake.ca()).await.unwrap();
+    fake.accounts().session(&fake.ca()).await.unwrap();
     let other = Ca { directory: "http://127.0.0.1:1/dir".into(), ..fake.ca() };
-    let error = fake.accounts().account(&other).await.err().unwrap();
+    let error = fake.accounts().session(&other).await.err().unwrap();
     assert_eq!(error.class, ErrorClass::Ours);
     assert!(error.message.contains("is an account at http://127.0.0.1:"), "{error}");
 
     let path = dir.path().join(CREDENTIALS_FILE);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let error = fake.accounts().account(&fake.ca()).await.err().unwrap();
+    let error = fake.accounts().session(&fake.ca()).await.err().unwrap();
     assert!(error.message.ends_with(&format!("chmod 0600 {}", path.display())), "{error}");
 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&path, "{").unwrap();
-    let error = fake.accounts().account(&fake.ca()).await.err().unwrap();
+    let error = fake.accounts().session(&fake.ca()).await.err().unwrap();
     assert!(error.message.contains("account.json is damaged"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"{");
+}
+
+#[tokio::test]
+async fn a_contact_that_the_ca_will_not_have_keeps_nobody_from_ordering() {
+    use crate::issuer::acme::script_ca::{ScriptCa, problem};
+    let ca = ScriptCa::start(|_, asked| {
+        asked.payload["contact"].is_array().then(|| problem(400, "invalidContact"))?
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let names = Ca { issuer: "x".into(), directory: ca.url("/dir"), account_dir: dir.path().into() };
+    accounts(dir.path()).session(&names).await.unwrap();
+    let contacts: Vec<_> =
+        ca.asked("/new-account").iter().map(|asked| asked.payload["contact"].clone()).collect();
+    assert_eq!(contacts, [json!(["mailto:a@a.example"]), Value::Null]);
+    assert!(dir.path().join(CREDENTIALS_FILE).exists());
+    // Told in vain, and told again at the next start.
+    assert!(!dir.path().join(CONTACTS_FILE).exists());
+    accounts(dir.path()).session(&names).await.unwrap();
+    assert_eq!(ca.asked("/account").len(), 2);
 }

@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{LOCATION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use rustls::{ClientConfig, RootCertStore};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::socket::chain_of;
 
+use super::nonces::{NONCE_HEADER, Nonces};
+use super::time::CaTime;
 use crate::issuer::{ErrorClass, IssueError};
 
 /// One request with its answer. CAs answer within a second or two; Let's Encrypt gives up after 60 s.
@@ -49,7 +52,12 @@ pub(super) struct Answer {
     pub(super) location: Option<String>,
     /// For what instant-acme does not read.
     pub(super) body: Bytes,
+    /// Relation and target of each Link (RFC 8288), as absolute URLs.
+    pub(super) links: Vec<(String, String)>,
 }
+
+/// Links beyond these are not read: no CA sends more than a handful.
+const MAX_LINKS: usize = 16;
 
 /// Runs one call of instant-acme and tells what the CA answered last during it; `None` if there was no
 /// answer to the last request.
@@ -83,6 +91,8 @@ pub(super) enum HttpFault {
 #[derive(Clone)]
 pub(super) struct AcmeHttp {
     client: reqwest::Client,
+    pub(super) nonces: Arc<Nonces>,
+    pub(super) time: Arc<CaTime>,
 }
 
 impl AcmeHttp {
@@ -111,28 +121,57 @@ impl AcmeHttp {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| ours(chain_of(&error)))?;
-        Ok(Self { client })
+        Ok(Self { client, nonces: Arc::default(), time: Arc::default() })
     }
 
+    /// What instant-acme asks for. Of a nonce (its only use of HEAD) we may have one already.
     async fn exchange(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, HttpFault> {
-        record(None);
         let (parts, body) = request.into_parts();
-        let url = parts.uri.to_string();
-        check_url(&parts.uri, &url)?;
+        if parts.method == Method::HEAD
+            && let Some(nonce) = self.nonces.take()
+        {
+            let (mut parts, ()) = http::Response::new(()).into_parts();
+            parts.headers.insert(NONCE_HEADER, nonce);
+            return Ok(BytesResponse { parts, body: Box::new(Bytes::new()) });
+        }
         let Ok(body) = body.collect().await;
-        let mut headers = parts.headers;
+        let (parts, body) = self.send(parts.method, &parts.uri, parts.headers, body.to_bytes()).await?;
+        // An order ends with its chain: instant-acme has no more use for the nonce that came with it.
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("application/pem-certificate-chain") {
+            self.nonces.keep(&parts.headers);
+        }
+        Ok(BytesResponse { parts, body: Box::new(body) })
+    }
+
+    /// One request and its answer, whatever its status.
+    ///
+    /// # Errors
+    /// [`HttpFault`]: there is no answer that could be used.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        uri: &Uri,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(http::response::Parts, Bytes), HttpFault> {
+        record(None);
+        let url = uri.to_string();
+        check_url(uri, &url)?;
         headers.insert(USER_AGENT, HeaderValue::from_static(OUR_USER_AGENT));
 
         let unreachable =
             |error: reqwest::Error| HttpFault::Unreachable { url: url.clone(), detail: cause_of(&error) };
+        let asked = Instant::now();
         let mut response = self
             .client
-            .request(parts.method, &url)
+            .request(method, &url)
             .headers(headers)
-            .body(body.to_bytes())
+            .body(body)
             .send()
             .await
             .map_err(unreachable)?;
+        self.time.heard(response.headers(), Timestamp::now(), asked.elapsed());
         let mut received = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if received.len() + chunk.len() > MAX_BODY_BYTES {
@@ -148,8 +187,12 @@ impl AcmeHttp {
         let mut reply = http::Response::new(());
         *reply.status_mut() = response.status();
         *reply.headers_mut() = std::mem::take(response.headers_mut());
+        if reply.status() == StatusCode::BAD_REQUEST && is_bad_nonce(&received) {
+            // The CA has forgotten those it gave out: a restart of its nonce service.
+            self.nonces.clear();
+        }
         let (parts, ()) = reply.into_parts();
-        Ok(BytesResponse { parts, body: Box::new(received) })
+        Ok((parts, received))
     }
 }
 
@@ -167,6 +210,7 @@ impl Answer {
     fn new(url: String, status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Self {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         Self {
+            links: links(headers, &url),
             url,
             status,
             retry_after: text(RETRY_AFTER).and_then(|value| retry_after(value, now)),
@@ -174,6 +218,40 @@ impl Answer {
             body: Bytes::new(),
         }
     }
+}
+
+impl Answer {
+    /// The target of the first Link with this relation.
+    pub(super) fn link<'a>(&'a self, relation: &'a str) -> Option<&'a str> {
+        self.links(relation).next()
+    }
+
+    /// The targets of all Links with this relation.
+    pub(super) fn links<'a>(&'a self, relation: &'a str) -> impl Iterator<Item = &'a str> {
+        self.links.iter().filter(move |(rel, _)| rel == relation).map(|(_, target)| target.as_str())
+    }
+}
+
+fn is_bad_nonce(body: &[u8]) -> bool {
+    serde_json::from_slice::<instant_acme::Problem>(body)
+        .is_ok_and(|problem| problem.r#type.is_some_and(|kind| kind == "urn:ietf:params:acme:error:badNonce"))
+}
+
+/// `Link: <URL>;rel="alternate", <URL>;rel=up` (RFC 8288 section 3); relative targets are resolved.
+fn links(headers: &HeaderMap, url: &str) -> Vec<(String, String)> {
+    let Ok(base) = reqwest::Url::parse(url) else { return Vec::new() };
+    let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    // Targets stand in angle brackets and hold none: each begins a link.
+    let parts = values.flat_map(|value| value.split('<').skip(1));
+    let link = |part: &str| {
+        let (target, parameters) = part.split_once('>')?;
+        let relation = parameters.split([';', ',']).find_map(|parameter| {
+            let (name, value) = parameter.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("rel").then(|| value.trim().trim_matches('"').to_owned())
+        })?;
+        Some((relation, base.join(target).ok()?.to_string()))
+    };
+    parts.filter_map(link).take(MAX_LINKS).collect()
 }
 
 /// Retry-After is a number of seconds or an HTTP-date (RFC 9110 section 10.2.3).
@@ -255,6 +333,26 @@ mod tests {
             assert!(matches!(check(bad), Err(HttpFault::Insecure(_))), "{bad}");
         }
         assert!(matches!(check("/dir"), Err(HttpFault::BadUrl(..))));
+    }
+
+    #[test]
+    fn links_are_read_however_they_are_written() {
+        let mut headers = HeaderMap::new();
+        headers.append(
+            LINK,
+            HeaderValue::from_static("<https://ca.example/dir>;rel=\"index\", </alt/1>; rel=alternate"),
+        );
+        headers.append(
+            LINK,
+            HeaderValue::from_static("<https://ca.example/alt/2>; title=\"x\"; REL=\"alternate\""),
+        );
+        headers.append(LINK, HeaderValue::from_static("nonsense, <no end, <https://ca.example/none>"));
+        let answer =
+            Answer::new("https://ca.example/cert/7".into(), StatusCode::OK, &headers, Timestamp::now());
+        assert_eq!(answer.link("index"), Some("https://ca.example/dir"));
+        let alternates: Vec<_> = answer.links("alternate").collect();
+        assert_eq!(alternates, ["https://ca.example/alt/1", "https://ca.example/alt/2"]);
+        assert_eq!(answer.link("next"), None);
     }
 
     #[tokio::test]

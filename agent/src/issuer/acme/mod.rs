@@ -1,14 +1,25 @@
 //! CAs that speak ACME (RFC 8555), over instant-acme.
 
 mod account;
+mod alternate;
+mod ari;
 mod call;
 mod chain;
 mod challenge;
+mod directory;
+mod eab;
 mod http;
+mod jws;
+mod nonces;
+mod operations;
 mod order;
+mod place;
 mod problem;
+mod profile;
 mod refusal;
+mod time;
 mod validate;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,9 +32,15 @@ use tokio::time::Instant;
 use self::account::Accounts;
 use self::http::{AcmeHttp, needs_roots};
 use self::order::OrderRun;
+use self::place::Unsure;
 use self::problem::Ca;
+use self::profile::Profiles;
+use self::wire::Wire;
 
-use super::{ErrorClass, IssueError, Issuer, OrderRequest, Progress};
+use super::{
+    AccountInfo, ErrorClass, IssueError, Issuer, OrderRequest, Progress, RenewalInfo, RevocationReason,
+};
+use crate::clock::Skew;
 use crate::config::AcmeConfig;
 
 pub use self::challenge::{Challenges, Http01, Http01Error, Provisioned, TlsAlpn01};
@@ -35,6 +52,9 @@ pub struct AcmeIssuer {
     challenges: Challenges,
     /// The roots of `trust_roots`; empty: those of the operating system.
     trust: Vec<CertificateDer<'static>>,
+    profiles: Profiles,
+    preferred_chain: Option<String>,
+    unsure: Unsure,
     timeout: Duration,
 }
 
@@ -73,10 +93,21 @@ impl AcmeIssuer {
             }
             None => Vec::new(),
         };
-        let accounts = Accounts::new(dir.clone(), config.contacts, AcmeHttp::new(&anchors)?);
+        let accounts = Accounts::new(dir.clone(), config.contacts, config.eab, AcmeHttp::new(&anchors)?);
         let ca = Ca { issuer: name, directory: config.directory, account_dir: dir };
         let challenges = challenges.into();
-        Ok(Self { ca, accounts, challenges, trust, timeout: config.timeout })
+        Ok(Self {
+            ca,
+            accounts,
+            challenges,
+            trust,
+            profiles: Profiles::new(
+                config.lifetimes.into_iter().map(|(name, life)| (name, life.0)).collect(),
+            ),
+            preferred_chain: config.preferred_chain,
+            unsure: Unsure::default(),
+            timeout: config.timeout,
+        })
     }
 }
 
@@ -93,11 +124,27 @@ impl Issuer for AcmeIssuer {
     ) -> Result<Vec<CertificateDer<'static>>, IssueError> {
         let deadline = Instant::now() + self.timeout;
         self.challenges.check(&self.ca.issuer, &request.certificate, &request.identifiers)?;
-        let account = self.accounts.account(&self.ca).await?;
+        let _ordering = self.accounts.ordering().await;
+        let session = self.accounts.session(&self.ca).await?;
+        // An order that is there has its profile.
+        let wanted = request.profile.as_deref().filter(|_| request.resume.is_none());
+        let profile = match self.profiles.choose(&self.ca, &session.directory, wanted) {
+            Ok(profile) => profile,
+            Err(error) => {
+                // The next attempt sees whether the CA has it by then.
+                self.accounts.forget().await;
+                return Err(error);
+            }
+        };
         let run = OrderRun {
             ca: &self.ca,
-            account: &account,
+            account: &session.account,
             challenges: &self.challenges,
+            wire: Wire { http: &self.accounts.http, ca: &self.ca, directory: &session.directory },
+            signer: session.signer(),
+            profile,
+            preferred_chain: self.preferred_chain.as_deref(),
+            unsure: &self.unsure,
             request,
             progress,
             deadline,
@@ -110,10 +157,57 @@ impl Issuer for AcmeIssuer {
         result
     }
 
+    fn tells_time(&self) -> bool {
+        true
+    }
+
+    fn clock_skew(&self) -> Option<Skew> {
+        self.accounts.http.time.skew()
+    }
+
+    async fn ask_time(&self) -> Result<(), IssueError> {
+        let directory = &self.ca.directory;
+        let wire =
+            |refused: wire::Refused| self.ca.error("read the directory", &refused.0, refused.1.as_deref());
+        wire::get(&self.accounts.http, directory).await.map(|_| ()).map_err(wire)
+    }
+
     fn trust_anchors(&self) -> Vec<CertificateDer<'static>> {
         self.trust.clone()
     }
+
+    async fn renewal_info(&self, leaf: &CertificateDer<'_>) -> Result<Option<RenewalInfo>, IssueError> {
+        let directory = self.accounts.directories.directory(&self.accounts.http, &self.ca).await?;
+        ari::renewal_info(Wire { http: &self.accounts.http, ca: &self.ca, directory: &directory }, leaf).await
+    }
+
+    fn promised_lifetime(&self, profile: &str) -> Option<Duration> {
+        self.profiles.lifetime(&self.ca, &*self.accounts.directories.last()?, profile)
+    }
+
+    fn has_account(&self) -> bool {
+        true
+    }
+
+    async fn account(&self) -> Result<AccountInfo, IssueError> {
+        Box::pin(self.accounts.show(&self.ca)).await
+    }
+
+    async fn roll_over_account(&self) -> Result<AccountInfo, IssueError> {
+        Box::pin(self.accounts.roll_over(&self.ca)).await
+    }
+
+    async fn deactivate_account(&self) -> Result<AccountInfo, IssueError> {
+        Box::pin(self.accounts.deactivate(&self.ca)).await
+    }
+
+    async fn revoke(&self, leaf: &CertificateDer<'_>, reason: RevocationReason) -> Result<(), IssueError> {
+        Box::pin(self.accounts.revoke(&self.ca, leaf, reason)).await
+    }
 }
+
+#[cfg(test)]
+mod script_ca;
 
 #[cfg(test)]
 #[path = "acme_tests.rs"]

@@ -1,10 +1,9 @@
 //! One order from start to chain (RFC 8555 section 7.4), taken up from wherever the CA says it stands.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
-use instant_acme::{Account, Error, Identifier, NewOrder, Order, OrderStatus};
+use instant_acme::{Account, Error, Order, OrderStatus};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::StepKind;
@@ -14,9 +13,11 @@ use super::call::call;
 use super::chain::{check_key, parse_chain};
 use super::challenge::Challenges;
 use super::http::Answer;
+use super::place::Unsure;
 use super::problem::{Ca, describe, kind};
 use super::validate::clean_up;
-use crate::issuer::{ErrorClass, IssueError, OrderRequest, Placed, Progress};
+use super::wire::{Signer, Wire};
+use crate::issuer::{ErrorClass, IssueError, OrderRequest, Progress};
 
 /// CAs on one machine are done in milliseconds, public ones in seconds.
 const FIRST_POLL: Duration = Duration::from_millis(250);
@@ -32,6 +33,15 @@ pub(super) struct OrderRun<'a> {
     pub(super) ca: &'a Ca,
     pub(super) account: &'a Account,
     pub(super) challenges: &'a Challenges,
+    /// For requests that instant-acme has no call for.
+    pub(super) wire: Wire<'a>,
+    pub(super) signer: Signer<'a>,
+    /// What the CA is to be asked for.
+    pub(super) profile: Option<&'a str>,
+    /// The chain that is wanted, by the name of its root.
+    pub(super) preferred_chain: Option<&'a str>,
+    /// Orders that the CA may have accepted without our knowing.
+    pub(super) unsure: &'a Unsure,
     pub(super) request: &'a OrderRequest,
     pub(super) progress: &'a dyn Progress,
     /// After this nothing new is begun.
@@ -48,7 +58,7 @@ impl OrderRun<'_> {
     pub(super) async fn run(&self) -> Result<Vec<CertificateDer<'static>>, IssueError> {
         let mut order = match &self.request.resume {
             Some(url) => self.resume(url).await?,
-            None => self.place().await?,
+            None => self.place(self.profile).await?,
         };
         if order.state().status == OrderStatus::Pending {
             let answered = self.answer_challenges(&mut order).await?;
@@ -69,22 +79,6 @@ impl OrderRun<'_> {
             return Err(self.refusal(&mut order).await);
         }
         self.download(&mut order).await
-    }
-
-    async fn place(&self) -> Result<Order, IssueError> {
-        let identifiers: Vec<Identifier> = self
-            .request
-            .identifiers
-            .iter()
-            .map(|name| match name.parse::<IpAddr>() {
-                Ok(address) => Identifier::Ip(address),
-                Err(_) => Identifier::Dns(name.clone()),
-            })
-            .collect();
-        let order = call!(self.ca, "place the order", self.account.new_order(&NewOrder::new(&identifiers)))?;
-        self.progress.order_placed(&Placed { url: order.url().to_owned(), replaces: false }).await?;
-        self.progress.step(StepKind::Ordered, order.url().to_owned());
-        Ok(order)
     }
 
     /// An order of an earlier attempt.
@@ -183,8 +177,12 @@ impl OrderRun<'_> {
     }
 
     async fn download(&self, order: &mut Order) -> Result<Vec<CertificateDer<'static>>, IssueError> {
-        let pem = call!(self.ca, "download the certificate", order.certificate())?.unwrap_or_default();
-        let chain = parse_chain(&pem).map_err(|why| self.unusable(ErrorClass::Ca, &why))?;
+        let downloaded = call!(raw, order.certificate());
+        let (pem, answer) = downloaded
+            .map_err(|(error, answer)| self.ca.error("download the certificate", &error, answer.as_ref()))?;
+        let chain =
+            parse_chain(&pem.unwrap_or_default()).map_err(|why| self.unusable(ErrorClass::Ca, &why))?;
+        let chain = self.preferred(chain, answer.as_ref()).await;
         let leaf =
             check_key(&chain[0], &self.request.csr_der).map_err(|why| self.unusable(ErrorClass::Ca, &why))?;
         let until = Timestamp::from_second(leaf.not_after).unwrap_or(Timestamp::MAX);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::{AcmeConfig, ChallengeKind, LimitsConfig};
 use crate::issuer::acme::{AcmeIssuer, Http01};
-use crate::issuer::{Issuer, OrderRequest};
+use crate::issuer::{Issuer, OrderRequest, Placed};
 use crate::store::StoreError;
 
 /// A CA with one order for `a.example`, whose next states are given.
@@ -90,6 +90,10 @@ impl FakeCa {
             contacts: Vec::new(),
             ca_file: None,
             trust_roots: None,
+            profile: None,
+            lifetimes: std::collections::BTreeMap::new(),
+            preferred_chain: None,
+            eab: None,
             terms_of_service_agreed: true,
             timeout: Duration::from_secs(3),
             parallel_orders: 4,

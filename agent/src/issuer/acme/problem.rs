@@ -137,7 +137,7 @@ impl Ca {
                 (class_within(problem), format!("cannot {doing}: {}", describe(problem)))
             }
             Error::Api(problem) => {
-                let hint = self.hint(problem);
+                let hint = self.hint(problem, answer);
                 (class_of(problem, status), format!("cannot {doing}: {}{hint}", describe(problem)))
             }
             Error::Other(cause) => match cause.downcast_ref::<HttpFault>() {
@@ -220,12 +220,22 @@ impl Ca {
     }
 
     /// What the operator can do about it, where the CA does not say.
-    fn hint(&self, problem: &Problem) -> String {
+    fn hint(&self, problem: &Problem, answer: Option<&Answer>) -> String {
         match kind(problem) {
-            "externalAccountRequired" => "; this CA wants an external account binding, which this version \
-                 cannot give: use another CA"
-                .to_owned(),
-            "userActionRequired" => "; follow the CA's instructions, then it goes on by itself".to_owned(),
+            "externalAccountRequired" => format!(
+                "; this CA wants an external account binding: take key id and HMAC key from its website, and set \
+                 `kid` and `key_file` in [acme.{}.eab]",
+                self.issuer
+            ),
+            // RFC 8555 section 7.3.3.
+            "userActionRequired" => match answer.and_then(|answer| answer.link("terms-of-service")) {
+                Some(url) => {
+                    format!(
+                        "; the CA's terms of service have changed: agree to {url}, then it goes on by itself"
+                    )
+                }
+                None => "; follow the CA's instructions, then it goes on by itself".to_owned(),
+            },
             "caa" => "; allow this CA in the CAA records of the name".to_owned(),
             // Nothing is removed by us: the files may only have met the wrong CA.
             "accountDoesNotExist" => format!(

@@ -19,6 +19,7 @@ fn answer(status: u16) -> Answer {
         retry_after: Some(Duration::from_secs(7)),
         location: None,
         body: bytes::Bytes::new(),
+        links: Vec::new(),
     }
 }
 
