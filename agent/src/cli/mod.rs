@@ -8,6 +8,7 @@
 mod ca;
 mod client;
 mod config;
+mod import;
 mod inspect;
 mod renew;
 mod run;
@@ -51,6 +52,8 @@ enum Command {
     Status(status::Status),
     /// Show the certificates in a file, at a server, or of a configured name.
     Inspect(inspect::Inspect),
+    /// Take over certificates of another ACME client, without new orders; the agent must not run.
+    Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,
     /// The embedded CA.
@@ -88,6 +91,7 @@ impl Cli {
         let outcome = match command {
             Command::Run => run::run(&global),
             Command::Config(command) => command.run(&global),
+            Command::Import(command) => command.run(&global),
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
