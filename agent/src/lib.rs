@@ -5,6 +5,7 @@
 //! and what comes back from the nodes is a fact again. `docs/architecture.md` names the rooms.
 
 pub mod admin;
+pub mod adopt;
 pub mod agent;
 pub mod cli;
 pub mod clock;

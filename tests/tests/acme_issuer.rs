@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
-use sealwire_agent::config::AcmeConfig;
+use sealwire_agent::config::{AcmeConfig, ChallengeKind, LimitsConfig};
 use sealwire_agent::issuer::acme::{AcmeIssuer, Http01};
 use sealwire_agent::issuer::{
     ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress, RevocationReason,
@@ -48,6 +48,12 @@ async fn issuer(world: &World) -> AcmeIssuer {
         eab: None,
         terms_of_service_agreed: true,
         timeout: Duration::from_secs(60),
+        parallel_orders: 4,
+        limits: LimitsConfig::default(),
+        rehearsal: None,
+        challenges: vec![ChallengeKind::Http01],
+        dns: None,
+        resolvers: Vec::new(),
     };
     AcmeIssuer::open("pebble".into(), world.path("account"), config, challenges).unwrap()
 }

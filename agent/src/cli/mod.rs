@@ -10,6 +10,7 @@ mod ca;
 mod client;
 mod config;
 mod history;
+mod import;
 mod inspect;
 mod plan;
 mod renew;
@@ -61,6 +62,8 @@ enum Command {
     Why(why::Why),
     /// Show what happened to a certificate.
     History(history::History),
+    /// Take over certificates of another ACME client, without new orders; the agent must not run.
+    Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,
     /// The embedded CA.
@@ -103,6 +106,7 @@ impl Cli {
         let outcome = match command {
             Command::Run => run::run(&global),
             Command::Config(command) => command.run(&global),
+            Command::Import(command) => command.run(&global),
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
