@@ -238,3 +238,7 @@ impl Progress for Recorder<'_> {
 #[cfg(test)]
 #[path = "obtain_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "obtain_crash_tests.rs"]
+mod crash_tests;

@@ -49,7 +49,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the agent.
-    Run,
+    Run(run::Run),
     /// Order now, and follow each step until the new certificate is proven to be served.
     Renew(renew::Renew),
     /// Show every certificate, what is served where, and what happens next.
@@ -104,7 +104,7 @@ impl Cli {
     pub fn execute(self) -> ExitCode {
         let Self { global, command } = self;
         let outcome = match command {
-            Command::Run => run::run(&global),
+            Command::Run(command) => run::run(&command, &global),
             Command::Config(command) => command.run(&global),
             Command::Import(command) => command.run(&global),
             Command::Renew(command) => block_on(command.run(&global)),

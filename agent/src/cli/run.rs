@@ -1,15 +1,34 @@
 //! `sealwire run`
 
+use std::time::{Duration, Instant};
+
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Global, Outcome};
-use crate::agent;
+use crate::agent::{self, StartError};
+use crate::config::Config;
+use crate::store::StoreError;
+use sealwire_proto::socket::ListenError;
 
 /// At least this many threads, so that a disk that takes its time with an fsync holds up no delivery.
 const MIN_THREADS: usize = 4;
 
-pub(super) fn run(global: &Global) -> Outcome {
+/// How often an agent that waits looks whether the other one has ended.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The kernel gives back the lock, the sockets and the port of a dead agent one after the other.
+const LETTING_GO: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// If another agent has the state directory, wait until it ends and take over.
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(super) fn run(command: &Run, global: &Global) -> Outcome {
     let config = global.load()?;
     config.log.start();
     let failed = |error: std::io::Error| Failure::Failed(format!("cannot start: {error}"));
@@ -22,8 +41,39 @@ pub(super) fn run(global: &Global) -> Outcome {
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        agent::run(config, shutdown).await.map_err(|error| Failure::Failed(error.to_string()))
+        let ended = if command.wait {
+            Box::pin(wait_and_run(config, shutdown)).await
+        } else {
+            agent::run(config, shutdown).await
+        };
+        ended.map_err(|error| Failure::Failed(error.to_string()))
     })
+}
+
+/// Runs as soon as no other agent has the state directory.
+async fn wait_and_run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+    let mut waited_until: Option<Instant> = None;
+    loop {
+        let error = match agent::run(config.clone(), shutdown.clone()).await {
+            Err(error) => error,
+            Ok(()) => return Ok(()),
+        };
+        match &error {
+            StartError::Store(StoreError::InUse { .. }) => {
+                if waited_until.is_none() {
+                    tracing::info!(%error, "waiting for the other agent to end");
+                }
+                waited_until = Some(Instant::now());
+            }
+            StartError::Socket { source: ListenError::InUse { .. }, .. } | StartError::Http01 { .. }
+                if waited_until.is_some_and(|last| last.elapsed() < LETTING_GO) => {}
+            _ => return Err(error),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
 }
 
 fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {

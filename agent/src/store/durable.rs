@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::faults::effect;
+
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -77,32 +79,64 @@ fn temporary(path: &Path) -> PathBuf {
 /// [`StoreError::System`]; what stood at `path` before is untouched then.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     let new = temporary(path);
-    let result = write_new(&new, bytes, mode)
-        .and_then(|()| std::fs::rename(&new, path).map_err(StoreError::system("rename into place", path)));
+    let result = write_new(&new, bytes, mode).and_then(|()| move_into_place(&new, path));
     if result.is_err() {
         // Ours alone: a half-written temporary on a full disk would only take more room.
-        let _ = std::fs::remove_file(&new);
+        let _ = unlink(&new);
     }
     result?;
     sync_dir(parent(path))
 }
 
+/// Renames; durable only once the directory is fsynced.
+fn move_into_place(from: &Path, to: &Path) -> Result<(), StoreError> {
+    effect("rename", to)
+        .and_then(|()| std::fs::rename(from, to))
+        .map_err(StoreError::system("rename into place", to))
+}
+
+/// Removes a file; one that is not there is fine.
+fn unlink(path: &Path) -> io::Result<()> {
+    match effect("unlink", path).and_then(|()| std::fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Renames a file or directory, durably.
+///
+/// # Errors
+/// [`StoreError::System`].
+pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    move_into_place(from, to)?;
+    sync_dir(parent(to))
+}
+
+/// Removes a directory with all that is in it; one that is not there is fine.
+///
+/// # Errors
+/// [`StoreError::System`].
+pub fn remove_tree(path: &Path) -> Result<(), StoreError> {
+    match effect("remove tree", path).and_then(|()| std::fs::remove_dir_all(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::system("remove the directory", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a file (over a left-over of a crash) and fsyncs it.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(StoreError::system("remove the left-over", path)(error));
-        }
-        _ => {}
-    }
+    unlink(path).map_err(StoreError::system("remove the left-over", path))?;
+    effect("create", path).map_err(StoreError::system("create", path))?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)
         .map_err(StoreError::system("create", path))?;
-    file.write_all(bytes).map_err(StoreError::system("write", path))?;
-    file.sync_all().map_err(StoreError::system("fsync", path))
+    effect("write", path).and_then(|()| file.write_all(bytes)).map_err(StoreError::system("write", path))?;
+    effect("fsync", path).and_then(|()| file.sync_all()).map_err(StoreError::system("fsync", path))
 }
 
 /// Reads a whole file; `None` if there is none.
@@ -122,7 +156,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 /// # Errors
 /// [`StoreError::System`].
 pub fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
+    match effect("unlink", path).and_then(|()| std::fs::remove_file(path)) {
         Ok(()) => sync_dir(parent(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StoreError::system("remove", path)(error)),
@@ -141,7 +175,7 @@ pub fn create_dir(path: &Path) -> Result<(), StoreError> {
     if !above.as_os_str().is_empty() {
         create_dir(above)?;
     }
-    match DirBuilder::new().mode(0o700).create(path) {
+    match effect("mkdir", path).and_then(|()| DirBuilder::new().mode(0o700).create(path)) {
         Ok(()) => sync_dir(above),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::system("make the directory", path)(error)),
@@ -154,15 +188,11 @@ pub fn create_dir(path: &Path) -> Result<(), StoreError> {
 /// [`StoreError::System`]; the link is as it was then.
 pub fn point(link: &Path, target: &Path) -> Result<(), StoreError> {
     let new = temporary(link);
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(StoreError::system("remove the left-over", &new)(error));
-        }
-        _ => {}
-    }
-    std::os::unix::fs::symlink(target, &new).map_err(StoreError::system("make the link", &new))?;
-    std::fs::rename(&new, link).map_err(StoreError::system("rename into place", link))?;
-    sync_dir(parent(link))
+    unlink(&new).map_err(StoreError::system("remove the left-over", &new))?;
+    effect("symlink", &new)
+        .and_then(|()| std::os::unix::fs::symlink(target, &new))
+        .map_err(StoreError::system("make the link", &new))?;
+    rename(&new, link)
 }
 
 /// Makes the entries of a directory durable.
@@ -171,7 +201,9 @@ pub fn point(link: &Path, target: &Path) -> Result<(), StoreError> {
 /// [`StoreError::System`].
 pub fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir).and_then(|file| file.sync_all()).map_err(StoreError::system("fsync", dir))
+    effect("fsync directory", dir)
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(StoreError::system("fsync", dir))
 }
 
 fn parent(path: &Path) -> &Path {

@@ -48,8 +48,14 @@ impl std::fmt::Debug for Journal {
 
 impl Journal {
     pub(super) fn load(dir: &Path) -> Result<Option<Self>, StoreError> {
-        let Some(mut journal) = super::load_json::<Self>(&dir.join(ORDER))? else { return Ok(None) };
         let key_path = dir.join(KEY);
+        let Some(mut journal) = super::load_json::<Self>(&dir.join(ORDER))? else {
+            // Left by a crash before the order or after its end: no order will ever need it.
+            if let Err(error) = durable::remove(&key_path) {
+                tracing::warn!(%error, "the key of no order stays");
+            }
+            return Ok(None);
+        };
         let Some(key) = durable::read(&key_path)? else {
             // Without its key the order is worthless.
             tracing::error!(path = %key_path.display(), "the key of the order under way is gone; a new order is placed");

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod durable;
+pub(crate) mod faults;
 mod generation;
 mod history;
 mod journal;
@@ -75,7 +76,9 @@ impl Store {
     pub fn certificate(&self, name: &str) -> Result<CertificateStore, StoreError> {
         let dir = self.dir.join("certificates").join(name);
         durable::create_dir(&dir.join("generations"))?;
-        Ok(CertificateStore { name: name.to_owned(), dir, live: self.dir.join("live").join(name) })
+        let own = CertificateStore { name: name.to_owned(), dir, live: self.dir.join("live").join(name) };
+        own.sweep();
+        Ok(own)
     }
 
     /// Reads a JSON document; `None` if there is none. A damaged one is moved aside, told, and taken as
@@ -120,17 +123,20 @@ impl CertificateStore {
     /// [`StoreError::System`] when a directory cannot be read, [`StoreError::TooOpen`] when others may read
     /// a key.
     pub fn load(&self, memory: &Memory) -> Result<Loaded, StoreError> {
-        let Some(number) = self.current_number()? else {
-            return Ok(Loaded::default());
+        let (number, damage) = match self.current_number() {
+            Ok(Some(number)) => match self.generation(number) {
+                Ok(generation) => return Ok(Loaded { generation: Some(generation), damage: None }),
+                Err(error @ StoreError::TooOpen { .. }) => return Err(error),
+                Err(error) => (number, error.to_string()),
+            },
+            // Nothing was ever current, or somebody removed the link.
+            Ok(None) if self.newest_whole(memory, |_| true)?.is_none() => return Ok(Loaded::default()),
+            Ok(None) => (0, format!("{} is missing", self.dir.join("current").display())),
+            Err(error @ StoreError::Damaged { .. }) => (0, error.to_string()),
+            Err(error) => return Err(error),
         };
-        match self.generation(number) {
-            Ok(generation) => Ok(Loaded { generation: Some(generation), damage: None }),
-            Err(error @ StoreError::TooOpen { .. }) => Err(error),
-            Err(error) => {
-                let whole = self.newest_whole(memory, |other| other.number != number)?;
-                Ok(Loaded { generation: whole, damage: Some(error.to_string()) })
-            }
-        }
+        let whole = self.newest_whole(memory, |other| other.number != number)?;
+        Ok(Loaded { generation: whole, damage: Some(damage) })
     }
 
     /// The newest whole generation that was not refused and that `wanted` takes.
@@ -155,16 +161,14 @@ impl CertificateStore {
         let number = self.numbers()?.last().copied().unwrap_or(0) + 1;
         let place = self.generation_dir(number);
         let new = self.dir.join("generations").join(".new");
-        match std::fs::remove_dir_all(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::system("remove the left-over", &new)(error));
-            }
-            _ => {}
-        }
+        durable::remove_tree(&new)?;
         durable::create_dir(&new)?;
-        generation.write(&new, &self.name, number)?;
-        std::fs::rename(&new, &place).map_err(StoreError::system("rename into place", &place))?;
-        durable::sync_dir(&self.dir.join("generations"))?;
+        let stored = generation.write(&new, &self.name, number).and_then(|()| durable::rename(&new, &place));
+        if stored.is_err() {
+            // Half a generation would only take more of the room that is short.
+            let _ = durable::remove_tree(&new);
+        }
+        stored?;
         self.generation(number)
     }
 
@@ -174,12 +178,31 @@ impl CertificateStore {
     /// [`StoreError`]; the generation that was current is current still.
     pub fn make_current(&self, number: u64) -> Result<(), StoreError> {
         let target = Path::new("generations").join(format!("{number:06}"));
-        durable::point(&self.dir.join("current"), &target)?;
+        let link = self.dir.join("current");
+        if std::fs::symlink_metadata(&link).is_ok_and(|found| !found.is_symlink()) {
+            // A link cannot be renamed over a directory; whatever it is, it is not ours to remove.
+            move_aside(&link, "not a symbolic link")?;
+        }
+        durable::point(&link, &target)?;
         if std::fs::symlink_metadata(&self.live).is_err() {
             let target = Path::new("../certificates").join(&self.name).join("current");
             durable::point(&self.live, &target)?;
         }
-        self.prune(number)
+        if let Err(error) = self.prune(number) {
+            // The new generation is in place: old ones that stay for longer are no reason to fail.
+            tracing::warn!(certificate = self.name, %error, "old generations stay");
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left half-written; what cannot be removed is overwritten by the next attempt.
+    fn sweep(&self) {
+        let _ = durable::remove_tree(&self.dir.join("generations/.new"));
+        let live = self.live.with_file_name(format!("{}.tmp", self.name));
+        for name in ["current", "order.json", "order.pem", "memory.json"] {
+            let _ = durable::remove(&self.dir.join(format!("{name}.tmp")));
+        }
+        let _ = durable::remove(&live);
     }
 
     /// Reads one generation and checks that it is whole: key and leaf belong together.
@@ -261,6 +284,9 @@ impl CertificateStore {
                 })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(StoreError::damaged(&link, "not a symbolic link; the next renewal moves it aside"))
+            }
             Err(error) => Err(StoreError::system("read", &link)(error)),
         }
     }
@@ -282,7 +308,7 @@ impl CertificateStore {
         let older: Vec<_> = self.numbers()?.into_iter().filter(|number| *number < current).collect();
         for number in older.iter().take(older.len().saturating_sub(KEPT_GENERATIONS)) {
             let dir = self.generation_dir(*number);
-            std::fs::remove_dir_all(&dir).map_err(StoreError::system("remove", &dir))?;
+            durable::remove_tree(&dir)?;
         }
         Ok(())
     }
@@ -293,13 +319,23 @@ fn load_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, S
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(error) => {
-            let aside = path.with_extension("damaged");
-            tracing::error!(path = %path.display(), %error, aside = %aside.display(),
-                "not readable JSON; moved aside and started afresh");
-            std::fs::rename(path, &aside).map_err(StoreError::system("move aside", path))?;
+            if let Err(failed) = move_aside(path, &error.to_string()) {
+                // On a disk that takes no writes; what is saved next replaces it.
+                tracing::error!(error = %failed, "not readable JSON, and it cannot be moved aside; started afresh");
+            }
             Ok(None)
         }
     }
+}
+
+/// Keeps a damaged file for people, as NAME.damaged-SECONDS.
+fn move_aside(path: &Path, why: &str) -> Result<(), StoreError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".damaged-{}", jiff::Timestamp::now().as_second()));
+    let aside = PathBuf::from(aside);
+    tracing::error!(path = %path.display(), error = why, aside = %aside.display(),
+        "damaged: moved aside and started afresh; remove the copy when it is of no more use");
+    durable::rename(path, &aside)
 }
 
 fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {

@@ -154,7 +154,9 @@ fn journal_and_memory_come_back() {
     assert_eq!(web.memory().unwrap(), memory);
     std::fs::write(web.dir.join("memory.json"), "{ half").unwrap();
     assert_eq!(web.memory().unwrap(), Memory::default());
-    assert!(web.dir.join("memory.damaged").exists());
+    let aside =
+        |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("memory.json.damaged-");
+    assert!(std::fs::read_dir(&web.dir).unwrap().map(Result::unwrap).any(aside));
 }
 
 #[test]
@@ -165,4 +167,26 @@ fn pem_survives_the_round_trip() {
     assert!(pem.lines().all(|line| line.len() <= 64));
     assert_eq!(chain_from_pem(pem.as_bytes()).unwrap(), generation.chain);
     assert!(chain_from_pem(b"nothing").is_err());
+}
+
+#[test]
+fn a_missing_or_foreign_current_is_damage_and_the_next_generation_mends_it() {
+    let fixture = fixture();
+    let web = fixture.store.certificate("web").unwrap();
+    put(&web);
+    web.make_current(1).unwrap();
+    let link = web.dir.join("current");
+    std::fs::remove_file(&link).unwrap();
+    let loaded = web.load(&Memory::default()).unwrap();
+    assert_eq!(loaded.generation.unwrap().number, 1);
+    assert!(loaded.damage.unwrap().ends_with("current is missing"));
+
+    std::fs::create_dir(&link).unwrap();
+    let loaded = web.load(&Memory::default()).unwrap();
+    assert_eq!(loaded.generation.unwrap().number, 1);
+    assert!(loaded.damage.unwrap().contains("not a symbolic link"));
+    put(&web);
+    web.make_current(2).unwrap();
+    let loaded = web.load(&Memory::default()).unwrap();
+    assert_eq!((loaded.generation.unwrap().number, loaded.damage), (2, None));
 }
