@@ -53,7 +53,8 @@ impl Issuer for Ca {
             None => {
                 self.orders.lock().unwrap().push(None);
                 let (number, before) = (self.placed() - 1, faults::seen());
-                progress.order_placed(&format!("https://ca.example/order/{number}")).await?;
+                let url = format!("https://ca.example/order/{number}");
+                progress.order_placed(&Placed { url, replaces: false }).await?;
                 *self.unknown.lock().unwrap() = before..faults::seen();
                 number
             }
@@ -75,6 +76,11 @@ fn attempt(store: &Store, ca: &Arc<Ca>) -> Attempt {
     Attempt {
         certificate: "web".into(),
         identifiers: vec!["a.example".into()],
+        profile: None,
+        key_type: KeyType::P256,
+        reuse: None,
+        replaces: None,
+        placed: Arc::default(),
         anchors: Arc::new(Anchors::from_der(ca.trust_anchors()).unwrap()),
         issuer: Arc::clone(ca) as Arc<dyn Issuer>,
         store: store.certificate("web").unwrap(),

@@ -95,8 +95,9 @@ fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
                 tracing::warn!("second signal: ending now");
                 std::process::exit(1);
             }
-            tracing::info!("{name}: stopping");
+            // First, for a log that nobody reads any more must not keep us here.
             shutdown.cancel();
+            tracing::info!("{name}: stopping");
         }
     });
     Ok(())

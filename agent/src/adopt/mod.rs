@@ -81,7 +81,14 @@ pub fn adopt(
         return Err(AdoptError(message));
     }
     if !dry_run {
-        let metadata = Metadata { issuer, identifiers: certificate.identifiers.clone(), stored_at: now };
+        // Taken as it is: another type of key or profile counts from its renewal on, not as a reason for one.
+        let metadata = Metadata {
+            issuer,
+            identifiers: certificate.identifiers.clone(),
+            profile: certificate.profile.clone(),
+            key_type: certificate.key_type,
+            stored_at: now,
+        };
         let key_pem = key::pem_of(&key);
         let stored = own.put(&New { chain: &chain, key_pem: &key_pem, metadata }).map_err(failed)?;
         own.make_current(stored.number).map_err(failed)?;

@@ -65,7 +65,7 @@ async fn wait_and_run(config: Config, shutdown: CancellationToken) -> Result<(),
                 }
                 waited_until = Some(Instant::now());
             }
-            StartError::Socket { source: ListenError::InUse { .. }, .. } | StartError::Http01 { .. }
+            StartError::Socket { source: ListenError::InUse { .. }, .. } | StartError::Listen { .. }
                 if waited_until.is_some_and(|last| last.elapsed() < LETTING_GO) => {}
             _ => return Err(error),
         }
@@ -80,11 +80,13 @@ fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        }
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        // First, for a log that nobody reads any more must not keep us here.
         shutdown.cancel();
+        tracing::info!("{name}: stopping");
     });
     Ok(())
 }
