@@ -203,9 +203,15 @@ impl Agent {
                 None => state.ledger.refund_order(&state.limits, kind, charges),
                 Some(placed) => {
                     // The CA did not take it for what we did.
-                    if kind == OrderKind::Replaces && !placed.replaces {
-                        kind = OrderKind::Renewal;
-                        state.ledger.charge_order(now, &state.limits, kind, charges);
+                    let took = match (kind, placed.replaces) {
+                        (OrderKind::Replaces, false) => OrderKind::Renewal,
+                        (_, true) => OrderKind::Replaces,
+                        (kind, false) => kind,
+                    };
+                    if took != kind {
+                        state.ledger.refund_order(&state.limits, kind, charges);
+                        state.ledger.charge_order(now, &state.limits, took, charges);
+                        kind = took;
                     }
                     if error.is_some() {
                         state.ledger.refund_certificate(&state.limits, kind, charges);

@@ -154,10 +154,12 @@ impl Managed {
         self.order_pending.as_deref() == Some(issuer)
     }
 
-    /// The leaf that an order at `issuer` may name as replaced.
+    /// The leaf that an order at `issuer` may name as replaced (RFC 9773 section 5: from the same CA, with an
+    /// identifier in common).
     pub(super) fn replaces(&self, issuer: &str) -> Option<CertificateDer<'static>> {
-        let current = self.current.as_ref().filter(|_| self.facts().replaces(issuer))?;
-        current.chain.first().cloned()
+        let current = self.current.as_ref().filter(|current| current.metadata.issuer == issuer)?;
+        let shared = current.metadata.identifiers.iter().any(|name| self.config.identifiers.contains(name));
+        shared.then(|| current.chain[0].clone())
     }
 
     /// The refusal of the newest generation, if it was refused: the current one, or one that we went back

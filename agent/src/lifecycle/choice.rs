@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::backoff::retry_delay;
 use super::limits::OrderKind;
 use super::memory::Trouble;
-use super::reason::{Hold, Reason};
+use super::reason::{Change, Hold, Reason};
 use super::renewal::Due;
 use super::{Facts, IssuerState, Issuers, Policy, plus};
 use crate::issuer::ErrorClass;
@@ -214,22 +214,18 @@ impl Situation<'_, '_> {
 }
 
 impl Facts<'_> {
-    /// What an order of this certificate at `issuer` counts as.
+    /// What an order of this certificate at `issuer` is expected to count as: a replacement only once the CA
+    /// has shown that it knows renewal information.
     #[must_use]
     pub fn order_kind(&self, issuer: &str) -> OrderKind {
-        match &self.current {
-            Some(current) if self.replaces(issuer) && !current.identifiers.is_empty() => OrderKind::Replaces,
-            Some(current) if current.issuer == issuer && self.changed.is_none() => OrderKind::Renewal,
-            _ => OrderKind::New,
-        }
-    }
-
-    /// Whether an order at `issuer` may say that it replaces the current generation (RFC 9773 section 5):
-    /// it came from there, and the CA has told its renewal information.
-    #[must_use]
-    pub fn replaces(&self, issuer: &str) -> bool {
-        let Some(current) = &self.current else { return false };
+        let Some(current) = self.current.as_ref().filter(|current| current.issuer == issuer) else {
+            return OrderKind::New;
+        };
         let ari = self.memory.ari.as_ref().filter(|ari| ari.generation == current.generation);
-        current.issuer == issuer && ari.is_some_and(|ari| ari.info.is_some())
+        match self.changed {
+            Some(Change::Identifiers) => OrderKind::New,
+            _ if ari.is_some_and(|ari| ari.info.is_some()) => OrderKind::Replaces,
+            _ => OrderKind::Renewal,
+        }
     }
 }

@@ -201,7 +201,7 @@ impl Ca {
             match mood {
                 Mood::NoInfo => return Err(error(ErrorClass::Transient, "no renewal information")),
                 Mood::Hurry => window = (now - HOUR, now - HOUR + 60),
-                Mood::Absurd if cert % 2 == 0 => window = (not_before, not_after + 3650 * DAY),
+                Mood::Absurd if cert.is_multiple_of(2) => window = (not_before, not_after + 3650 * DAY),
                 Mood::Absurd => window = (not_after + DAY, not_after + 2 * DAY),
                 _ => {}
             }

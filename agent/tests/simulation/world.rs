@@ -275,7 +275,7 @@ impl World {
         let cert = &self.certs[index];
         let facts = facts(cert);
         let decision = decide(now, &facts, &cert.policy, &self.issuers, cert.seed);
-        if decision.at <= now || matches!(decision.hold, Some(_)) {
+        if decision.at <= now || decision.hold.is_some() {
             self.certs[index].due_since.get_or_insert(self.now);
         }
         let up = Duration::from_secs((self.now - START).unsigned_abs());
@@ -325,7 +325,7 @@ impl World {
         cert.busy = true;
         self.lives[index] = self.life;
         cert.hurries = matches!(reason, Reason::RenewalInfo { window, .. } if window.1 <= at(agent_now));
-        let replaces = facts(cert).replaces(NAMES[issuer]);
+        let replaces = facts(cert).order_kind(NAMES[issuer]) == OrderKind::Replaces;
         let resumes = cert.journal.is_some_and(|(at, _)| at == issuer);
         if !resumes {
             cert.journal = None;
@@ -580,7 +580,7 @@ fn cert(index: usize, rng: &mut fastrand::Rng) -> Cert {
     };
     let domain = (index / 10) as u64;
     let identifiers = vec![format!("host-{index}.domain-{domain}.example")];
-    let issuers = if index % 2 == 0 { NAMES.to_vec() } else { vec![NAMES[0]] };
+    let issuers = if index.is_multiple_of(2) { NAMES.to_vec() } else { vec![NAMES[0]] };
     let policy = Policy {
         issuers: issuers.into_iter().map(str::to_owned).collect(),
         renew_at: if lifetime < 10 * DAY { 0.5 } else { 2.0 / 3.0 },
