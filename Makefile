@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench deny clean-tools
+.PHONY: help demo test simulate lint bench bench-rest bench-issue deny clean-tools
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -13,6 +13,9 @@ test: ## Install the real components, then check and test everything
 	tests/tools/install
 	tests/tools/check
 
+simulate: ## A thousand simulated years of the lifecycle (SEEDS=n for more or fewer)
+	SEALWIRE_SEEDS=$(or $(SEEDS),1000) cargo test -p sealwire-agent --test simulation -- --nocapture
+
 lint: ## Format check and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -20,6 +23,14 @@ lint: ## Format check and clippy
 bench: ## From push to proof, in a release build
 	cargo build --release --workspace --bins
 	target/release/sealwire-bench
+
+bench-rest: ## Ten thousand certificates at rest, and their plan for a year
+	cargo build --release --workspace --bins
+	target/release/sealwire-bench-rest
+
+bench-issue: ## Five hundred certificates from Pebble: Sealwire, lego and Caddy (apt-get install lego caddy)
+	cargo build --release --workspace --bins
+	SEALWIRE_TOOLS=target/tools target/release/sealwire-bench-issue
 
 deny: ## Licences, banned crates and sources of dependencies
 	tests/tools/deny

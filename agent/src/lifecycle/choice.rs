@@ -137,14 +137,16 @@ impl Situation<'_, '_> {
             no_sooner(at, hold);
         }
         let Some(state) = self.state(issuer) else { return choice };
-        if let Some(block) = &state.blocked {
-            no_sooner(block.until, Hold::Blocked { why: block.why.clone() });
+        if let Some(block) = state.blocked.as_ref().filter(|block| block.since <= self.now) {
+            let not_after = self.facts.current.as_ref().map(|current| current.not_after);
+            no_sooner(block.until_for(not_after), Hold::Blocked { why: block.why.clone() });
         }
         // An order that was placed has been charged.
         let resumed = self.facts.order_pending == Some(self.policy.issuers[issuer].as_str());
         if !resumed {
             let kind = self.facts.order_kind(&self.policy.issuers[issuer]);
-            let (at, held) = state.ledger.earliest(&state.limits, kind, &self.policy.charges, self.pressed);
+            let (at, held) =
+                state.ledger.earliest(self.now, &state.limits, kind, &self.policy.charges, self.pressed);
             if let Some(held) = held {
                 no_sooner(at, Hold::Limit(held));
             }
@@ -167,6 +169,10 @@ impl Situation<'_, '_> {
                 _ => return None,
             },
         };
+        // Noted by a clock that ran ahead and was put right since: it would hold everything up for as long.
+        if trouble.at > self.now {
+            return None;
+        }
         // News that makes the last failure old: a revocation is worth one attempt at once, and so is a
         // rehearsal that went well.
         let current = self.facts.current.as_ref().filter(|_| self.due.reason == Reason::Revoked);

@@ -175,11 +175,19 @@ fn registered_domain(identifier: &str) -> String {
 struct Bucket(Timestamp);
 
 impl Bucket {
-    fn earliest(self, limit: Limit, urgent: bool) -> Timestamp {
+    /// A bucket cannot be empty for longer than its span: one that claims so was charged by a clock that ran
+    /// ahead, and says nothing.
+    fn earliest(self, now: Timestamp, limit: Limit, urgent: bool) -> Timestamp {
+        if self.0.duration_since(now) > limit.per + limit.interval() {
+            return Timestamp::MIN;
+        }
         self.0.checked_sub(limit.tolerance(urgent)).unwrap_or(Timestamp::MIN)
     }
 
     fn charge(&mut self, now: Timestamp, limit: Limit) {
+        if self.0.duration_since(now) > limit.per + limit.interval() {
+            self.0 = now;
+        }
         self.0 = self.0.max(now).checked_add(limit.interval()).unwrap_or(Timestamp::MAX);
     }
 
@@ -210,6 +218,7 @@ impl Ledger {
     #[must_use]
     pub fn earliest(
         &self,
+        now: Timestamp,
         limits: &Limits,
         kind: OrderKind,
         charges: &Charges,
@@ -218,7 +227,7 @@ impl Ledger {
         let mut found = (Timestamp::MIN, None);
         let mut consider = |bucket: Option<&Bucket>, limit: Option<Limit>, held: &dyn Fn() -> Held| {
             if let (Some(bucket), Some(limit)) = (bucket, limit) {
-                let at = bucket.earliest(limit, urgent);
+                let at = bucket.earliest(now, limit, urgent);
                 if at > found.0 {
                     found = (at, Some(held()));
                 }

@@ -30,6 +30,9 @@ pub use renewal::Due;
 /// A new generation is asked about for the first time within this span, by the seed.
 const FIRST_QUESTION: SignedDuration = SignedDuration::from_mins(10);
 
+/// The longest a CA may ask to wait with the next question is a day, give or take a fifth.
+const FURTHEST_QUESTION: SignedDuration = SignedDuration::from_hours(30);
+
 /// What is wanted of a certificate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -149,17 +152,33 @@ impl IssuerState {
         };
         let asked = error.retry_after.and_then(|after| SignedDuration::try_from(after).ok());
         let wait = asked.unwrap_or(LONGEST_GUESS / 4).clamp(SHORTEST_BLOCK, longest);
-        self.blocked = Some(Block { until: plus(now, wait), why: error.message.clone() });
+        self.blocked = Some(Block { since: now, until: plus(now, wait), why: error.message.clone() });
     }
 }
 
 /// A CA's wish to be left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
+    /// When it said so.
+    pub since: Timestamp,
     /// Until then.
     pub until: Timestamp,
     /// In its words.
     pub why: String,
+}
+
+impl Block {
+    /// Until when a certificate that ends at `not_after` keeps away. A wait that outlasts it helps nobody: it
+    /// asks at half of what is left, and from then on its own back-off holds.
+    fn until_for(&self, not_after: Option<Timestamp>) -> Timestamp {
+        match not_after {
+            Some(end) if self.since < end && self.until >= end => {
+                let half = end.duration_since(self.since) / 2;
+                plus(self.since, half.max(LONGEST_GUESS / 4)).min(self.until)
+            }
+            _ => self.until,
+        }
+    }
 }
 
 /// What to do.
@@ -230,7 +249,7 @@ pub fn decide(now: Timestamp, facts: &Facts<'_>, policy: &Policy, issuers: &Issu
     {
         (at, hold) = (opens, Some(Hold::Window));
     }
-    let ask = next_question(facts, issuers, seed);
+    let ask = next_question(now, facts, issuers, seed);
     let issuer = choice.issuer;
     let decision = |action, wake| Decision { action, wake, at, issuer, reason: due.reason, hold };
     if now >= at {
@@ -252,7 +271,12 @@ pub fn decide(now: Timestamp, facts: &Facts<'_>, policy: &Policy, issuers: &Issu
 
 /// When the CA is asked next for its renewal information; never after the end of validity (RFC 9773
 /// section 4.3.3).
-fn next_question<'a>(facts: &Facts<'a>, issuers: &Issuers, seed: u64) -> Option<(Timestamp, &'a str)> {
+fn next_question<'a>(
+    now: Timestamp,
+    facts: &Facts<'a>,
+    issuers: &Issuers,
+    seed: u64,
+) -> Option<(Timestamp, &'a str)> {
     let current = facts.current.as_ref()?;
     if !issuers.get(current.issuer)?.renewal_info {
         return None;
@@ -261,6 +285,8 @@ fn next_question<'a>(facts: &Facts<'a>, issuers: &Issuers, seed: u64) -> Option<
         Some(ari) if ari.generation == current.generation => ari.next,
         _ => plus(current.stored_at, FIRST_QUESTION.mul_f64(backoff::fraction(seed, !current.generation))),
     };
+    // Later than any wish of a CA's can be: noted by a clock that ran ahead.
+    let at = if at.duration_since(now) > FURTHEST_QUESTION { now } else { at };
     (at < current.not_after).then_some((at, current.issuer))
 }
 

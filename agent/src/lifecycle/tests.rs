@@ -281,6 +281,11 @@ fn peer_defect_09_a_429_to_everybody_holds_up_that_issuer_only_and_is_obeyed() {
     assert!(matches!(decision.hold, Some(Hold::Blocked { .. })));
     world.current = None;
     assert_eq!(obtains(&world.decide(1)), Some("second"), "without, the next is asked");
+    // A CA that wants to be left alone for ten years does not cost a certificate its life.
+    (world.current, world.policy.issuers) = (Some((-90 * HOUR, 10 * HOUR)), vec!["first".into()]);
+    error.retry_after = Some(Duration::from_secs(10 * 365 * 86400));
+    world.first().refused(at(0), "other", &error);
+    assert_eq!(world.decide(1).at, at(5 * HOUR));
 }
 
 #[test]
@@ -309,7 +314,8 @@ fn routine_leaves_a_reserve_to_the_urgent() {
     let limit = Limits { per_set: None, per_domain: None, ..Limits::LETS_ENCRYPT };
     let charges = Charges::of(&["a.example".to_owned()]);
     let mut ledger = Ledger::default();
-    let free = |ledger: &Ledger, urgent| ledger.earliest(&limit, OrderKind::New, &charges, urgent).0 <= at(0);
+    let free =
+        |ledger: &Ledger, urgent| ledger.earliest(at(0), &limit, OrderKind::New, &charges, urgent).0 <= at(0);
     let mut placed = 0;
     while free(&ledger, false) {
         ledger.charge_order(at(0), &limit, OrderKind::New, &charges);
@@ -321,7 +327,7 @@ fn routine_leaves_a_reserve_to_the_urgent() {
         placed += 1;
     }
     assert_eq!(placed, 300);
-    assert!(ledger.earliest(&limit, OrderKind::Replaces, &charges, false).0 <= at(0), "exempt");
+    assert!(ledger.earliest(at(0), &limit, OrderKind::Replaces, &charges, false).0 <= at(0), "exempt");
     ledger.prune(at(3 * HOUR + 1));
     assert_eq!(ledger.used(at(3 * HOUR + 1), &limit).0, 0);
 }
@@ -457,6 +463,27 @@ fn the_cas_wish_for_the_next_question_is_bounded() {
         let next = seconds(memory.ari.unwrap().next);
         assert!((least..=most).contains(&next), "{asked}: {next}");
     }
+}
+
+#[test]
+fn what_a_clock_that_ran_ahead_has_noted_holds_nothing_up() {
+    let mut world = world();
+    world.policy.issuers = vec!["first".into()];
+    world.changed = Some(Change::KeyType);
+    let ahead = 60 * DAY;
+    world.fail(ahead, "first", ErrorClass::Transient);
+    let charges = world.policy.charges.clone();
+    for _ in 0..5 {
+        let state = world.first();
+        state.ledger.charge_order(at(ahead), &state.limits.clone(), OrderKind::New, &charges);
+    }
+    let mut error = IssueError::new(ErrorClass::Ca, "busy");
+    error.issuer_wide = true;
+    world.first().refused(at(ahead), "other", &error);
+    assert_eq!(obtains(&world.decide(HOUR)), Some("first"));
+    world.window(ahead, 60 * HOUR, 61 * HOUR);
+    world.changed = None;
+    assert!(matches!(world.decide(HOUR).action, Action::AskRenewalInfo { .. }));
 }
 
 #[test]

@@ -57,8 +57,8 @@ enum Event {
     /// Look at a certificate, if its version is still this one.
     Look(usize, u64),
     /// An attempt has come to newOrder, and then to its end.
-    Place(usize, usize, bool),
-    Finish(usize, usize, Option<usize>),
+    Place(usize, usize, bool, u64),
+    Finish(usize, usize, usize, u64),
     /// A question is answered.
     Answer(usize),
     Restart,
@@ -83,9 +83,8 @@ pub struct World {
     corrected: i64,
     watch: ClockWatch,
     epoch: Instant,
-    /// Attempts of an agent that was stopped are void.
-    life: u64,
-    lives: Vec<u64>,
+    /// The attempt under way, by certificate.
+    underway: Vec<u64>,
     violations: Vec<String>,
     attempts: u64,
     restarts: u64,
@@ -132,8 +131,7 @@ impl World {
             corrected: 0,
             watch: ClockWatch::default(),
             epoch: Instant::now(),
-            life: 0,
-            lives: vec![0; settings.certificates],
+            underway: vec![0; settings.certificates],
             violations: Vec::new(),
             attempts: 0,
             restarts: 0,
@@ -196,8 +194,14 @@ impl World {
                     self.look(cert);
                 }
             }
-            Event::Place(cert, issuer, replaces) => self.place(cert, issuer, replaces),
-            Event::Finish(cert, issuer, order) => self.finish(cert, issuer, order),
+            // Attempts of an agent that was stopped since are void.
+            Event::Place(cert, issuer, replaces, attempt) if self.underway[cert] == attempt => {
+                self.place(cert, issuer, replaces);
+            }
+            Event::Finish(cert, issuer, order, attempt) if self.underway[cert] == attempt => {
+                self.finish(cert, issuer, order);
+            }
+            Event::Place(..) | Event::Finish(..) => {}
             Event::Answer(cert) => self.answer(cert),
             Event::Restart => self.restart(),
             Event::ClockStep(step) => {
@@ -323,7 +327,7 @@ impl World {
             self.violations.push(format!("certificate {index}: 200 attempts on one day"));
         }
         cert.busy = true;
-        self.lives[index] = self.life;
+        self.underway[index] = self.attempts;
         cert.hurries = matches!(reason, Reason::RenewalInfo { window, .. } if window.1 <= at(agent_now));
         let replaces = facts(cert).order_kind(NAMES[issuer]) == OrderKind::Replaces;
         let resumes = cert.journal.is_some_and(|(at, _)| at == issuer);
@@ -335,18 +339,15 @@ impl World {
                 state.ledger.charge_order(now, &state.limits, kind, &cert.policy.charges);
             }
             let delay = self.rng.i64(0..3);
-            self.push(self.now + delay, Event::Place(index, issuer, replaces));
+            self.push(self.now + delay, Event::Place(index, issuer, replaces, self.attempts));
         } else {
-            let order = cert.journal.map(|(_, order)| order);
+            let order = cert.journal.map_or(0, |(_, order)| order);
             let delay = self.rng.i64(1..60);
-            self.push(self.now + delay, Event::Finish(index, issuer, order));
+            self.push(self.now + delay, Event::Finish(index, issuer, order, self.attempts));
         }
     }
 
     fn place(&mut self, index: usize, issuer: usize, replaces: bool) {
-        if self.lives[index] != self.life {
-            return;
-        }
         let cert = &self.certs[index];
         if cert.journal.is_some_and(|(at, _)| at == issuer) {
             self.violations
@@ -369,7 +370,7 @@ impl World {
                 self.heard();
                 self.certs[index].journal = Some((issuer, order));
                 let delay = self.rng.i64(2..90);
-                self.push(self.now + delay, Event::Finish(index, issuer, Some(order)));
+                self.push(self.now + delay, Event::Finish(index, issuer, order, self.underway[index]));
             }
             Err(error) => {
                 if error.class != ErrorClass::Transient {
@@ -382,11 +383,7 @@ impl World {
         }
     }
 
-    fn finish(&mut self, index: usize, issuer: usize, order: Option<usize>) {
-        if self.lives[index] != self.life {
-            return;
-        }
-        let Some(order) = order else { return };
+    fn finish(&mut self, index: usize, issuer: usize, order: usize) {
         // A name that does not validate today, an answer that is lost after finalize.
         let dice = self.rng.u32(0..1000);
         let result = match dice {
@@ -454,7 +451,7 @@ impl World {
     /// SIGKILL and a new start: what was under way is gone but for the journal, what was charged is kept.
     fn restart(&mut self) {
         self.restarts += 1;
-        self.life += 1;
+        self.underway.fill(0);
         self.places = vec![PLACES; self.cas.len()];
         // What is kept is what is serialized.
         self.watch = ClockWatch::default();
@@ -511,11 +508,14 @@ impl World {
     fn judge_revoked(&mut self, index: usize) {
         let Some(current) = self.certs[index].current.clone() else { return };
         let ca = &self.cas[0];
+        // One that the CA wanted replaced twice in a row waits for up to a day.
+        let hurried = self.certs[index].memory.hurried > 0;
         let steady = (0..60).all(|part| {
             let when = self.now - part * 40 * HOUR / 60;
             ca.mood(when).next().is_none()
         });
         if steady
+            && !hurried
             && self.ahead == 0
             && ca.revoked.get(&index) == Some(&current.not_before)
             && current.issuer == 0
