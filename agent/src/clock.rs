@@ -1,8 +1,6 @@
 //! The clock, injected so that no rule reads the time behind the back of a test, and watched: a clock that
 //! jumps or is wrong must not make an agent renew everything.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -36,39 +34,6 @@ impl Clock for SystemClock {
 pub fn since_boot() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-/// A clock that is known to be wrong, put right by what a CA said.
-pub struct AgentClock {
-    base: Arc<dyn Clock>,
-    /// What the base is ahead by.
-    ahead_ms: AtomicI64,
-}
-
-impl AgentClock {
-    /// Over a clock that is believed.
-    #[must_use]
-    pub fn new(base: Arc<dyn Clock>) -> Self {
-        Self { base, ahead_ms: AtomicI64::new(0) }
-    }
-
-    /// What the clock below says, right or wrong.
-    #[must_use]
-    pub fn uncorrected(&self) -> Timestamp {
-        self.base.now()
-    }
-
-    /// From now on the clock below is taken to be ahead by so much.
-    pub fn correct(&self, ahead: SignedDuration) {
-        self.ahead_ms.store(i64::try_from(ahead.as_millis()).unwrap_or(0), Ordering::Relaxed);
-    }
-}
-
-impl Clock for AgentClock {
-    fn now(&self) -> Timestamp {
-        let ahead = SignedDuration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
-        self.base.now().checked_sub(ahead).unwrap_or(Timestamp::MAX)
-    }
 }
 
 /// What a CA's Date header said of our clock.

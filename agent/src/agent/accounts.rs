@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::{Agent, Found};
-use crate::clock::Clock;
 use crate::issuer::Issuer;
 
 impl Agent {

@@ -9,7 +9,6 @@ use sealwire_proto::v1::StepKind;
 use tokio::task::{Id, JoinError};
 
 use super::Agent;
-use crate::clock::Clock;
 use crate::issuer::{ErrorClass, IssueError, Placed, RenewalInfo};
 use crate::lifecycle::limits::OrderKind;
 use crate::obtain::Attempt;
@@ -52,7 +51,7 @@ pub(super) enum Ended {
 
 impl Agent {
     pub(super) fn obtain(&mut self, name: &str, issuer: &str) {
-        let now = self.clock.now();
+        let now = self.now_at(issuer);
         let (Some(managed), Some(source)) = (self.certificates.get_mut(name), self.sources.get(issuer))
         else {
             return;
@@ -77,7 +76,7 @@ impl Agent {
             anchors: Arc::clone(&source.anchors),
             store: managed.store.clone(),
             steps: Arc::clone(&self.steps),
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            clock: Arc::clone(&self.clock),
             profile,
             key_type: managed.config.key_type,
             reuse: managed.reusable().cloned(),
@@ -192,7 +191,7 @@ impl Agent {
         placed: Option<&Placed>,
         error: Option<&IssueError>,
     ) {
-        let now = self.clock.now();
+        let now = self.now_at(issuer);
         let (Some(state), Some(managed)) = (self.issuers.get_mut(issuer), self.certificates.get(name)) else {
             return;
         };
@@ -233,7 +232,7 @@ impl Agent {
     }
 
     fn obtained(&mut self, name: &str, issuer: &str, result: Result<Generation, IssueError>) {
-        let now = self.clock.now();
+        let now = self.now_for(name);
         let limit = self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
         let Some(managed) = self.certificates.get_mut(name) else { return };
         match result {
@@ -258,7 +257,7 @@ impl Agent {
     }
 
     fn rehearsed(&mut self, name: &str, issuer: &str, result: Result<(), IssueError>) {
-        let now = self.clock.now();
+        let now = self.now_for(name);
         let Some(managed) = self.certificates.get_mut(name) else { return };
         managed.obtaining = false;
         managed.memory.rehearsed(now, issuer, result.as_ref().map(|_| ()));
@@ -272,7 +271,7 @@ impl Agent {
     }
 
     fn answered(&mut self, name: &str, generation: u64, answer: Result<Option<RenewalInfo>, IssueError>) {
-        let now = self.clock.now();
+        let now = self.now_for(name);
         let Some(managed) = self.certificates.get_mut(name) else { return };
         managed.asking = false;
         if managed.current.as_ref().is_none_or(|current| current.number != generation) {

@@ -8,7 +8,6 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::Agent;
 use super::managed::Managed;
-use crate::clock::Clock;
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
@@ -143,7 +142,7 @@ impl Agent {
                     reply.send(PlanFacts { now: self.clock.now(), subjects, issuers: self.issuers.clone() });
             }
             Command::Why { certificate, reply } => {
-                let now = self.clock.now();
+                let now = self.now_for(self.one(&certificate).map_or("", |managed| &managed.name));
                 let lines = self
                     .one(&certificate)
                     .map(|managed| (managed.config.name.clone(), managed.explain(now, &self.issuers)));
@@ -193,7 +192,7 @@ impl Agent {
     }
 
     pub(super) fn request(&mut self, name: &str, force: bool) {
-        let now = self.clock.now();
+        let now = self.now_for(name);
         let Some(managed) = self.certificates.get_mut(name) else { return };
         if managed.obtaining {
             // The caller follows the attempt that is running.

@@ -9,7 +9,6 @@ use sealwire_proto::v1::{self, StepKind};
 
 use super::managed::Managed;
 use super::{Agent, Connected};
-use crate::clock::Clock;
 use crate::delivery::{Event, Outcome};
 use crate::store::{Generation, StoreError};
 

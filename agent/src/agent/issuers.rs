@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::anchors::Anchors;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{Agent, SAVE_LIMITS_EVERY};
-use crate::clock::{Clock, TOLERATED, since_boot};
+use crate::clock::{TOLERATED, since_boot};
 use crate::issuer::Issuer;
 use crate::lifecycle::limits::Ledger;
-use crate::lifecycle::{Block, Issuers, span};
+use crate::lifecycle::{self, Block, Issuers, span};
 use crate::store::{Store, StoreError};
 
 /// What has been used of each CA's limits, as a document of the store.
@@ -43,6 +43,10 @@ pub(super) struct Source {
     pub(super) places: Arc<Semaphore>,
     /// Questions under way.
     pub(super) questions: Arc<Semaphore>,
+    /// How far our clock is ahead of the CA's, if that is more than tolerated; else zero.
+    pub(super) ahead: SignedDuration,
+    /// When it was measured.
+    heard: Option<Instant>,
 }
 
 impl Source {
@@ -53,6 +57,8 @@ impl Source {
             anchors: Arc::new(anchors),
             places: Arc::new(Semaphore::new(parallel_orders)),
             questions: Arc::new(Semaphore::new(PARALLEL_QUESTIONS)),
+            ahead: SignedDuration::ZERO,
+            heard: None,
         }
     }
 }
@@ -101,7 +107,7 @@ impl Agent {
 
     /// Watches the clock: steps by the time since boot, errors by the CAs' Date headers.
     pub(super) fn watch_clock(&mut self) {
-        let (wall, now) = (self.clock.uncorrected(), Instant::now());
+        let (wall, now) = (self.clock.now(), Instant::now());
         if let Some(jumped) = self.clock_watch.observe(wall, since_boot(), now) {
             let text = format!(
                 "the clock jumped by {}; until a CA confirms the time, what is due only because of the clock is \
@@ -111,28 +117,7 @@ impl Agent {
             self.incidents.raise("clock jumped", wall, text);
             self.time_asked = None;
         }
-        for source in self.sources.values() {
-            let Some(skew) = source.issuer.clock_skew() else { continue };
-            if self.skew_heard.is_some_and(|heard| heard >= skew.measured) {
-                continue;
-            }
-            self.skew_heard = Some(skew.measured);
-            self.clock_watch.heard(skew);
-            if skew.ahead.abs() > TOLERATED {
-                self.clock.correct(skew.ahead);
-                let (size, which) =
-                    (span(skew.ahead.abs()), if skew.ahead.is_positive() { "ahead" } else { "behind" });
-                let text = format!(
-                    "the clock is {size} {which} of {}; set it right (chrony, systemd-timesyncd). Renewals go by the \
-                     CA's time meanwhile, but nodes and clients do not",
-                    source.issuer.name()
-                );
-                self.incidents.raise("clock wrong", wall, text);
-            } else {
-                self.clock.correct(SignedDuration::ZERO);
-                self.incidents.clear("clock wrong");
-            }
-        }
+        self.hear_skews(wall);
         let doubted = self.clock_is_doubted();
         if !doubted {
             self.incidents.clear("clock jumped");
@@ -149,6 +134,64 @@ impl Agent {
                 });
             }
         }
+    }
+
+    /// What the CAs say of our clock. Each certificate is judged by the clock of the CA it came from: its
+    /// validity was written by that one.
+    fn hear_skews(&mut self, wall: Timestamp) {
+        let mut moved = Vec::new();
+        for (name, source) in &mut self.sources {
+            let Some(skew) = source.issuer.clock_skew().filter(|skew| source.heard != Some(skew.measured))
+            else {
+                continue;
+            };
+            source.heard = Some(skew.measured);
+            self.clock_watch.heard(skew);
+            let about = format!("clock of {name}");
+            let ahead = if skew.ahead.abs() > TOLERATED { skew.ahead } else { SignedDuration::ZERO };
+            if ahead.is_zero() {
+                self.incidents.clear(&about);
+            } else {
+                let which = if ahead.is_positive() { "ahead of" } else { "behind" };
+                let text = format!(
+                    "our clock is {} {which} that of {name}: set it right (chrony, systemd-timesyncd); renewals of its \
+                     certificates go by its time meanwhile, but nodes and clients do not",
+                    span(ahead.abs())
+                );
+                self.incidents.raise(&about, wall, text);
+            }
+            // The second of the exchange aside.
+            if (ahead - source.ahead).abs() > TOLERATED {
+                moved.push(name.clone());
+            }
+            source.ahead = ahead;
+        }
+        if moved.is_empty() {
+            return;
+        }
+        let touched: Vec<_> = self
+            .certificates
+            .values()
+            .filter(|managed| {
+                managed.current.as_ref().is_some_and(|current| moved.contains(&current.metadata.issuer))
+            })
+            .map(|managed| Arc::clone(&managed.name))
+            .collect();
+        for name in touched {
+            self.look_at(&name);
+        }
+    }
+
+    /// Now, by the clock of the CA that a certificate came from.
+    pub(super) fn now_for(&self, name: &str) -> Timestamp {
+        let current = self.certificates.get(name).and_then(|managed| managed.current.as_ref());
+        self.now_at(current.map_or("", |current| &current.metadata.issuer))
+    }
+
+    /// Now, by the clock of an issuer.
+    pub(super) fn now_at(&self, issuer: &str) -> Timestamp {
+        let ahead = self.sources.get(issuer).map_or(SignedDuration::ZERO, |source| source.ahead);
+        lifecycle::plus(self.clock.now(), -ahead)
     }
 
     pub(super) fn clock_is_doubted(&mut self) -> bool {

@@ -25,11 +25,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{AgentClock, Clock, ClockWatch};
+use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::delivery::record::Records;
 use crate::delivery::{Desired, Event, NodeInfo};
-use crate::lifecycle::{Action, Issuers};
+use crate::lifecycle::{self, Action, Issuers};
 use crate::steps::{self, Steps};
 use crate::store::{HistoryEntry, Store};
 use attempts::{Ended, Underway};
@@ -58,7 +58,7 @@ struct Connected {
 struct Agent {
     config: Config,
     store: Store,
-    clock: Arc<AgentClock>,
+    clock: Arc<dyn Clock>,
     started_at: Timestamp,
     steps: Arc<Steps>,
     sources: BTreeMap<String, Source>,
@@ -83,8 +83,6 @@ struct Agent {
     runs: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     incidents: Incidents,
     clock_watch: ClockWatch,
-    /// The newest word of a CA about our clock that was heeded.
-    skew_heard: Option<Instant>,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
 }
@@ -163,7 +161,7 @@ impl Agent {
 
     /// Decides about one certificate, and acts or puts it on the schedule.
     fn look_at(&mut self, name: &str) {
-        let now = self.clock.now();
+        let now = self.now_for(name);
         let canary = self.clock_is_doubted();
         let Some(managed) = self.certificates.get_mut(name) else { return };
         if managed.obtaining {
@@ -176,7 +174,7 @@ impl Agent {
             Action::Obtain { .. } | Action::Rehearse { .. }
                 if canary && decision.reason.is_timed() && !self.attempts.is_empty() =>
             {
-                now + issuers::CANARY_PAUSE
+                lifecycle::plus(now, issuers::CANARY_PAUSE)
             }
             Action::Obtain { issuer } => return self.obtain(name, &issuer),
             Action::Rehearse { at, issuer } => return self.rehearse(name, &at, &issuer),
@@ -189,6 +187,8 @@ impl Agent {
             }
         };
         let Some(managed) = self.certificates.get_mut(name) else { return };
+        // Decided in the time of the CA, woken by our own clock.
+        let wake = lifecycle::plus(wake, self.clock.now().duration_since(now));
         managed.scheduled = Some(wake);
         let key = Arc::clone(&managed.name);
         self.schedule.push(Reverse((wake, key)));

@@ -19,7 +19,7 @@ use super::issuers::{self, Source};
 use super::managed::Managed;
 use super::{Agent, calendar};
 use crate::admin::Admin;
-use crate::clock::{AgentClock, Clock, ClockWatch, SystemClock};
+use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
 use crate::delivery::Event;
 use crate::delivery::server::Delivery;
@@ -120,8 +120,7 @@ struct Identity {
 /// # Errors
 /// [`StartError`], one line that names what to change.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
-    let agent_clock = Arc::new(AgentClock::new(Arc::new(SystemClock)));
-    let clock = Arc::clone(&agent_clock) as Arc<dyn Clock>;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&config.state_dir)?;
     let socket = |key| move |source| StartError::Socket { key, source };
     let delivery_socket = Listener::bind(&config.delivery.socket).map_err(socket("delivery.socket"))?;
@@ -176,7 +175,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         started_at: clock.now(),
         config,
         store,
-        clock: agent_clock,
+        clock,
         steps,
         sources,
         issuers,
@@ -194,7 +193,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         runs: BinaryHeap::new(),
         incidents: Incidents::default(),
         clock_watch: ClockWatch::default(),
-        skew_heard: None,
         time_asked: None,
     };
     let result = tokio::select! {

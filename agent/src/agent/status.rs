@@ -7,7 +7,6 @@ use sealwire_proto::v1::{
 
 use super::managed::Managed;
 use super::{Agent, Connected};
-use crate::clock::Clock;
 use crate::delivery::record::Record;
 use crate::delivery::route;
 use crate::lifecycle::{self, Action};

@@ -290,7 +290,9 @@ fn next_question<'a>(
     (at < current.not_after).then_some((at, current.issuer))
 }
 
-fn plus(at: Timestamp, delay: SignedDuration) -> Timestamp {
+/// Later by a span, or at the end of time.
+#[must_use]
+pub fn plus(at: Timestamp, delay: SignedDuration) -> Timestamp {
     at.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 

@@ -219,7 +219,7 @@ impl World {
                         self.certs[cert].current.clone().filter(|current| current.issuer == 0)
                     {
                         self.cas[0].revoked.insert(cert, current.not_before);
-                        self.push(self.now + 40 * HOUR, Event::Check(cert));
+                        self.push(self.now + 60 * HOUR, Event::Check(cert));
                     }
                 }
             }
@@ -504,14 +504,15 @@ impl World {
         }
     }
 
-    /// Replaced within 40 hours of the revocation, if the CA was up for the last ten of them.
+    /// Replaced within 60 hours of the revocation (the CA wants to be asked once a day, and a clock that was
+    /// wrong when it was asked last may cost 30 hours more), if the CA was up for the last ten of them.
     fn judge_revoked(&mut self, index: usize) {
         let Some(current) = self.certs[index].current.clone() else { return };
         let ca = &self.cas[0];
         // One that the CA wanted replaced twice in a row waits for up to a day.
         let hurried = self.certs[index].memory.hurried > 0;
         let steady = (0..60).all(|part| {
-            let when = self.now - part * 40 * HOUR / 60;
+            let when = self.now - part * HOUR;
             ca.mood(when).next().is_none()
         });
         if steady
