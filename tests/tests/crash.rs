@@ -16,7 +16,12 @@ use sealwire_tests::pebble::Pebble;
 use sealwire_tests::process::Process;
 use sealwire_tests::world::{AgentSettings, PATIENCE, World};
 
+/// At instants drawn over the whole length of an issuance.
 const KILLS: usize = 50;
+/// And while the order has no URL on the disk, a window that few of those strike.
+const KILLS_WITHOUT_URL: usize = 10;
+/// About as long as the CA takes to accept an order.
+const ACCEPTANCE: Duration = Duration::from_millis(10);
 
 /// The leaf of the pair in a directory; what is wrong with the pair, otherwise. The directory is resolved
 /// once, as a server does that follows `live/NAME`: both files are of one generation.
@@ -133,11 +138,20 @@ async fn killed_at_any_instant_it_places_one_order_and_keeps_a_whole_pair() {
     eprintln!("an issuance takes {length:?}");
 
     let mut struck: [usize; 4] = [0; 4];
-    for round in 1..=KILLS {
+    for round in 1..=KILLS + KILLS_WITHOUT_URL {
         let before = leaf_of_pair(&live).unwrap();
-        let instant = length.mul_f64(random.f64());
-        let started = Instant::now();
+        let mut started = Instant::now();
         let renewal = Process::start("renew", &mut world.sealwire(["renew", "--force"]));
+        let instant = if round <= KILLS {
+            length.mul_f64(random.f64())
+        } else {
+            while journal(&world) == Journal::None {
+                assert!(started.elapsed() < PATIENCE, "no journal:\n{}", agent.log());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            started = Instant::now();
+            ACCEPTANCE.mul_f64(random.f64())
+        };
         tokio::time::sleep(instant.saturating_sub(started.elapsed())).await;
         agent.kill();
         drop(renewal);
@@ -168,5 +182,5 @@ async fn killed_at_any_instant_it_places_one_order_and_keeps_a_whole_pair() {
     );
     let reads = reader.stop();
     assert!(reads > 1000, "only {reads} reads");
-    assert!(struck[2] > 0, "no kill struck an order under way: {struck:?}");
+    assert!(struck[1] > 0 && struck[2] > 0, "no kill struck an order under way: {struck:?}");
 }
