@@ -21,9 +21,9 @@ use super::{Agent, calendar};
 use crate::admin::Admin;
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
-use crate::delivery::Event;
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
+use crate::delivery::{Desired, Event};
 use crate::issuer::acme::{AcmeIssuer, Challenges};
 use crate::issuer::internal::InternalIssuer;
 use crate::issuer::{IssueError, Issuer};
@@ -128,14 +128,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
 
     let tasks = CancellationToken::new();
     let sources = sources(&config, &store, &clock, &tasks).await?;
-    let mut issuers = known(&config);
-    issuers::load_limits(&store, &mut issuers)?;
-    let certificates = certificates(&config, &store)?;
-    let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
-    records.retain_certificates(|name| certificates.contains_key(name));
-
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
+    let agent = Agent::new(config, clock, store, sources, Arc::clone(&steps), desired)?;
+    let config = &agent.config;
     let (event_sender, events) = mpsc::channel(QUEUE);
     let (command_sender, commands) = mpsc::channel(QUEUE);
 
@@ -166,35 +162,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         state_dir = %config.state_dir.display(),
         delivery = %config.delivery.socket.display(),
         admin = %config.admin.socket.display(),
-        certificates = certificates.len(),
+        certificates = agent.certificates.len(),
         version = env!("CARGO_PKG_VERSION"),
         "agent running"
     );
-    let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
-    let agent = Agent {
-        started_at: clock.now(),
-        config,
-        store,
-        clock,
-        steps,
-        sources,
-        issuers,
-        issuers_changed: None,
-        certificates,
-        schedule: BinaryHeap::new(),
-        nodes: BTreeMap::new(),
-        records,
-        refused_peers: 0,
-        panics: 0,
-        desired,
-        unpublished: true,
-        attempts: JoinSet::new(),
-        underway: HashMap::new(),
-        runs: BinaryHeap::new(),
-        incidents: Incidents::default(),
-        clock_watch: ClockWatch::default(),
-        time_asked: None,
-    };
+    let (mut calendar, ticks) = calendar::start(config).await.map_err(StartError::Calendar)?;
     let result = tokio::select! {
         () = agent.run(events, commands, ticks, shutdown) => Ok(()),
         Some(Ok((which, Err(source)))) = servers.join_next() => Err(StartError::Server { which, source }),
@@ -205,6 +177,48 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     servers.shutdown().await;
     tracing::info!("agent stopped");
     result
+}
+
+impl Agent {
+    /// Brings back what the store remembers.
+    fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        store: Store,
+        sources: BTreeMap<String, Source>,
+        steps: Arc<Steps>,
+        desired: watch::Sender<Desired>,
+    ) -> Result<Self, StartError> {
+        let mut issuers = known(&config);
+        issuers::load_limits(&store, &mut issuers)?;
+        let certificates = certificates(&config, &store)?;
+        let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
+        records.retain_certificates(|name| certificates.contains_key(name));
+        Ok(Self {
+            started_at: clock.now(),
+            config,
+            store,
+            clock,
+            steps,
+            sources,
+            issuers,
+            issuers_changed: None,
+            certificates,
+            schedule: BinaryHeap::new(),
+            nodes: BTreeMap::new(),
+            records,
+            refused_peers: 0,
+            panics: 0,
+            desired,
+            unpublished: true,
+            attempts: JoinSet::new(),
+            underway: HashMap::new(),
+            runs: BinaryHeap::new(),
+            incidents: Incidents::default(),
+            clock_watch: ClockWatch::default(),
+            time_asked: None,
+        })
+    }
 }
 
 async fn sources(
@@ -339,3 +353,7 @@ fn seed_of(name: &str) -> u64 {
     bytes.copy_from_slice(&digest[..8]);
     u64::from_le_bytes(bytes)
 }
+
+#[cfg(test)]
+#[path = "panic_tests.rs"]
+mod tests;

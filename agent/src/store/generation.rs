@@ -49,10 +49,26 @@ impl New<'_> {
     /// Writes the files into `dir`, each fsynced.
     pub(super) fn write(&self, dir: &Path, certificate: &str, number: u64) -> Result<(), StoreError> {
         tracing::debug!(certificate, generation = number, "storing");
+        let chain = pem_of(self.chain);
         durable::write(&dir.join(KEY), self.key_pem.as_bytes(), 0o600)?;
-        durable::write(&dir.join(CHAIN), pem_of(self.chain).as_bytes(), 0o644)?;
-        super::save_json(&dir.join(METADATA), &self.metadata)
+        durable::write(&dir.join(CHAIN), chain.as_bytes(), 0o644)?;
+        let document = Document { metadata: self.metadata.clone(), chain_sha256: Some(digest(&chain)) };
+        super::save_json(&dir.join(METADATA), &document)
     }
+}
+
+/// What [`METADATA`] holds.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    #[serde(flatten)]
+    metadata: Metadata,
+    /// Of the file, in hexadecimal: a chain that was cut between two certificates looks whole by itself.
+    #[serde(default)]
+    chain_sha256: Option<String>,
+}
+
+fn digest(text: impl AsRef<[u8]>) -> String {
+    sealwire_proto::validate::sha256(text.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A generation as it is stored, whole and checked.
@@ -108,16 +124,20 @@ impl Generation {
         let key = key_from_pem(&key_pem).map_err(|detail| StoreError::damaged(&key_path, detail))?;
 
         let chain_path = dir.join(CHAIN);
-        let chain = chain_from_pem(&required(&chain_path)?)
-            .map_err(|detail| StoreError::damaged(&chain_path, detail))?;
+        let chain_pem = required(&chain_path)?;
+        let chain = chain_from_pem(&chain_pem).map_err(|detail| StoreError::damaged(&chain_path, detail))?;
         let leaf = LeafFacts::parse(&chain[0])
             .map_err(|rejection| StoreError::damaged(&chain_path, rejection.detail))?;
         sealwire_proto::validate::matching_key(&chain, &PrivatePkcs8KeyDer::from(key.as_slice()))
             .map_err(|rejection| StoreError::damaged(&key_path, rejection.detail))?;
 
         let metadata_path = dir.join(METADATA);
-        let metadata = serde_json::from_slice(&required(&metadata_path)?)
+        let Document { metadata, chain_sha256 } = serde_json::from_slice(&required(&metadata_path)?)
             .map_err(|error| StoreError::damaged(&metadata_path, error.to_string()))?;
+        if chain_sha256.is_some_and(|stored| stored != digest(&chain_pem)) {
+            let detail = format!("it is not the file that was stored: its SHA-256 is not that of {METADATA}");
+            return Err(StoreError::damaged(&chain_path, detail));
+        }
         Ok(Self { certificate: certificate.to_owned(), number, chain, key, metadata, leaf })
     }
 }

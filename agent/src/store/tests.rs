@@ -102,6 +102,27 @@ fn damage_is_told_and_the_newest_whole_generation_is_used() {
 }
 
 #[test]
+fn a_chain_that_was_cut_between_two_certificates_is_damage() {
+    let fixture = fixture();
+    let web = fixture.store.certificate("web").unwrap();
+    let first = put(&web);
+    let dir = web.dir.join("generations/000001");
+    let key_pem = std::fs::read_to_string(dir.join("privkey.pem")).unwrap();
+    let chain = [first.chain[0].clone(), first.chain[0].clone()];
+    let two = web.put(&New { chain: &chain, key_pem: &key_pem, metadata: first.metadata.clone() }).unwrap();
+    assert_eq!((two.chain.len(), &two.metadata), (2, &first.metadata));
+    let place = web.dir.join("generations/000002/fullchain.pem");
+    std::fs::write(&place, pem_of(&chain[..1])).unwrap();
+    let error = web.generation(2).unwrap_err().to_string();
+    assert!(error.contains("000002/fullchain.pem is damaged"), "{error}");
+
+    // Stored before there were digests.
+    let metadata = web.dir.join("generations/000002/metadata.json");
+    std::fs::write(metadata, serde_json::to_vec(&first.metadata).unwrap()).unwrap();
+    assert_eq!(web.generation(2).unwrap().chain.len(), 1);
+}
+
+#[test]
 fn keys_open_to_others_are_refused_with_the_fix() {
     let fixture = fixture();
     let web = fixture.store.certificate("web").unwrap();

@@ -325,7 +325,8 @@ impl World {
             if cert.attempts_today.0 == day { (day, cert.attempts_today.1 + 1) } else { (day, 1) };
         // With nothing valid each issuer is asked every 15 minutes: 96 times a day.
         if cert.attempts_today.1 == 130 * cert.policy.issuers.len() as u32 {
-            self.violations.push(format!("certificate {index}: {} attempts on one day", cert.attempts_today.1));
+            self.violations
+                .push(format!("certificate {index}: {} attempts on one day", cert.attempts_today.1));
         }
         cert.busy = true;
         self.underway[index] = self.attempts;

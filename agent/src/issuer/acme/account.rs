@@ -17,6 +17,7 @@ use super::directory::{Directories, Directory, RELOAD_AFTER};
 use super::eab;
 use super::http::AcmeHttp;
 use super::jws::{AccountKey, encode};
+use super::operations::NEXT_KEY_FILE;
 use super::problem::{Ca, kind};
 use super::wire::{Reply, Signer, Wire};
 use crate::config::EabConfig;
@@ -84,6 +85,17 @@ impl Accounts {
             loaded: Mutex::new(None),
             orders: RwLock::new(()),
         }
+    }
+
+    /// Refuses keys that others may read; files that are not there yet are fine.
+    ///
+    /// # Errors
+    /// [`StoreError::TooOpen`] with the command that mends it, [`StoreError::System`].
+    pub(super) fn check_private(&self) -> Result<(), StoreError> {
+        for file in [KEY_FILE, CREDENTIALS_FILE, NEXT_KEY_FILE] {
+            read_secret(&self.dir.join(file))?;
+        }
+        Ok(())
     }
 
     /// The account; loaded or registered if that was not done yet.

@@ -56,6 +56,24 @@ fn opening_names_the_key_to_correct() {
     assert!(error.message.contains("/nonexistent.pem"), "{error}");
 }
 
+#[test]
+fn an_account_that_others_may_read_is_refused_at_once() {
+    use std::os::unix::fs::PermissionsExt;
+    for file in ["account.key.pem", "account.json", "account.key.next.pem"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(file);
+        std::fs::write(&path, "secret").unwrap();
+        let open = || AcmeIssuer::open("x".into(), dir.path().into(), config(), Http01::new());
+        for (mode, good) in [(0o640, false), (0o604, false), (0o600, true)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let message = open().err().map(|error| error.to_string());
+            assert_eq!(message.is_none(), good, "{file} {mode:o}: {message:?}");
+            let fix = format!("chmod 0600 {}", path.display());
+            assert!(message.is_none_or(|message| message.ends_with(&fix)), "{file} {mode:o}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn wildcards_are_refused_before_anything_is_asked() {
     let issuer = open(config()).unwrap();

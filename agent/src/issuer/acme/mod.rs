@@ -63,7 +63,8 @@ impl AcmeIssuer {
     /// registered, by the first order. The listeners of `challenges` must be served.
     ///
     /// # Errors
-    /// Class `Ours`: the terms of service are not agreed to, or a file with roots cannot be used.
+    /// Class `Ours`: the terms of service are not agreed to, a file with roots cannot be used, or the
+    /// account's key may be read by others.
     pub fn open(
         name: String,
         dir: PathBuf,
@@ -94,6 +95,8 @@ impl AcmeIssuer {
             None => Vec::new(),
         };
         let accounts = Accounts::new(dir.clone(), config.contacts, config.eab, AcmeHttp::new(&anchors)?);
+        // Now rather than at the first order, which may be weeks away.
+        accounts.check_private()?;
         let ca = Ca { issuer: name, directory: config.directory, account_dir: dir };
         let challenges = challenges.into();
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Placing an order: once. What the CA may have accepted without our hearing of it is looked for first, and
 //! what it will not have as a renewal is ordered as something new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -18,9 +18,12 @@ use super::problem::{class_of, describe, kind};
 use super::wire::Refused;
 use crate::issuer::{ErrorClass, IssueError, Placed};
 
-/// How much of an account's list of orders is looked at: the list of a large account has no end.
-const MAX_PAGES: usize = 4;
-const MAX_ORDERS: usize = 60;
+/// How much of an account's list of orders is read: the list of a large account has no end. Pebble has three
+/// orders on a page.
+const MAX_PAGES: usize = 50;
+/// How many orders are looked at, at each end of the list: it has no particular order (RFC 8555 section
+/// 7.1.2.1), but new ones are hardly put into its middle.
+const MAX_ORDERS_AT_END: usize = 30;
 
 /// A CA that stumbles this often in a row over a renewal may stumble over its being one.
 const RENEWALS_TRIED: usize = 2;
@@ -197,27 +200,34 @@ impl OrderRun<'_> {
         let account_url = self.signer.account.unwrap_or_default();
         let account: Account = self.wire.post(account_url, self.signer, None).await?.json()?;
         let mut next = account.orders.filter(|url| !url.is_empty());
-        let (mut pages, mut looked) = (0, 0);
+        let (mut first, mut last) = (VecDeque::new(), VecDeque::new());
+        let mut pages = 0;
         while let Some(url) = next.take() {
             let page = self.wire.post(&url, self.signer, None).await?;
             pages += 1;
-            // The newest last, in the lists that are known.
-            for url in page.json::<Orders>()?.orders.into_iter().rev() {
-                if looked == MAX_ORDERS {
-                    return Ok(None);
+            for url in page.json::<Orders>()?.orders {
+                if first.len() < MAX_ORDERS_AT_END {
+                    first.push_back(url);
+                    continue;
                 }
-                looked += 1;
-                let order = match self.wire.post(&url, self.signer, None).await {
-                    Ok(reply) => reply.json::<ListedOrder>()?,
-                    // Gone between list and look.
-                    Err((_, Some(answer))) if answer.status.is_client_error() => continue,
-                    Err(refused) => return Err(refused),
-                };
-                if order.is_for(&self.request.identifiers, profile) {
-                    return Ok(Some(ListedOrder { url, ..order }));
+                last.push_back(url);
+                if last.len() > MAX_ORDERS_AT_END {
+                    last.pop_front();
                 }
             }
             next = page.answer.link("next").filter(|_| pages < MAX_PAGES).map(str::to_owned);
+        }
+        // The newest last, in the lists that are known.
+        while let Some(url) = last.pop_back().or_else(|| first.pop_back()) {
+            let order = match self.wire.post(&url, self.signer, None).await {
+                Ok(reply) => reply.json::<ListedOrder>()?,
+                // Gone between list and look.
+                Err((_, Some(answer))) if answer.status.is_client_error() => continue,
+                Err(refused) => return Err(refused),
+            };
+            if order.is_for(&self.request.identifiers, profile) {
+                return Ok(Some(ListedOrder { url, ..order }));
+            }
         }
         Ok(None)
     }
