@@ -148,6 +148,33 @@ async fn after_a_restart_the_journal_is_what_makes_unsure() {
 }
 
 #[tokio::test]
+async fn the_newest_order_is_found_at_either_end_of_a_long_list() {
+    /// As at Pebble: three on a page; another's but for one.
+    const PAGES: usize = 40;
+    for (page_of_ours, found) in [(1, true), (PAGES, true), (PAGES / 2, false)] {
+        let ca = ScriptCa::start(move |ca, asked| {
+            let Some(page) = asked.path.strip_prefix("/page/").and_then(|page| page.parse::<usize>().ok())
+            else {
+                return match asked.path.as_str() {
+                    "/account" => answer(200, &json!({"status": "valid", "orders": ca.url("/page/1")})),
+                    path => listed(ca, path),
+                };
+            };
+            let third = if page == page_of_ours { "/o/ours" } else { "/o/other" };
+            let orders = json!({"orders": [ca.url("/o/other"), ca.url("/o/valid"), ca.url(third)]});
+            let next = format!("<{}>;rel=\"next\"", ca.url(&format!("/page/{}", page + 1)));
+            let links = if page < PAGES { vec![("Link", next)] } else { Vec::new() };
+            Some((200, links, orders.to_string()))
+        })
+        .await;
+        let placed = order(&ca, &OrderRequest { unsure: true, ..request() }).await.unwrap();
+        assert_eq!(placed[0].url == ca.url("/o/ours"), found, "page {page_of_ours}");
+        let looked = ca.asked("/o/other").len() + ca.asked("/o/valid").len();
+        assert!(looked <= 2 * MAX_ORDERS_AT_END, "{looked}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_that_is_out_of_order_holds_up_one_attempt_only() {
     let ca = ScriptCa::start(|ca, asked| match asked.path.as_str() {
         "/orders" => Some((500, Vec::new(), "oops".to_owned())),
