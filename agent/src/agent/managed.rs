@@ -288,6 +288,10 @@ impl Managed {
         trust_anchors: Arc<[CertificateDer<'static>]>,
         now: Timestamp,
     ) -> Option<Deliverable> {
+        // Certificates that go to no node are a good part of those of a large agent.
+        if self.nodes.as_ref().is_some_and(|nodes| nodes.is_empty()) {
+            return None;
+        }
         let good = |current: &&Arc<Generation>| {
             current.is_valid_at(now) && !self.memory.is_quarantined(current.number)
         };

@@ -2,7 +2,7 @@
 //! It does no I/O and reads no clock, so a year of 10,000 certificates runs in a test, and `plan` and `why`
 //! ask the very same function.
 //!
-//! [`renewal`] says when a certificate is due, [`choice`] from which issuer and when that one can be asked
+//! `renewal` says when a certificate is due, `choice` from which issuer and when that one can be asked
 //! ([`backoff`], [`limits`]), [`calendar`] moves it into a maintenance window.
 
 pub mod backoff;
