@@ -187,5 +187,7 @@ async fn killed_at_any_instant_it_places_one_order_and_keeps_a_whole_pair() {
     );
     let reads = reader.stop();
     assert!(reads > 1000, "only {reads} reads");
-    assert!(struck[1] > 0 && struck[2] > 0, "no kill struck an order under way: {struck:?}");
+    // Whether one struck in the few milliseconds before the URL is on disk is luck; obtain_crash_tests.rs goes there
+    // without any.
+    assert!(struck[2] > 0, "no kill struck an order under way: {struck:?}");
 }
