@@ -142,10 +142,11 @@ impl Agent {
                     reply.send(PlanFacts { now: self.clock.now(), subjects, issuers: self.issuers.clone() });
             }
             Command::Why { certificate, reply } => {
-                let now = self.now_for(self.one(&certificate).map_or("", |managed| &managed.name));
-                let lines = self
-                    .one(&certificate)
-                    .map(|managed| (managed.config.name.clone(), managed.explain(now, &self.issuers)));
+                let lines = self.one(&certificate).map(|managed| {
+                    let name = managed.config.name.clone();
+                    let now = self.now_for(&name);
+                    (name, managed.explain(now, &self.issuers))
+                });
                 let _ = reply.send(lines);
             }
             Command::History { certificate, reply } => {

@@ -34,56 +34,14 @@ pub struct Choice {
 }
 
 /// What is common to all issuers.
-struct Situation<'a, 'b> {
-    now: Timestamp,
-    due: &'a Due,
-    facts: &'a Facts<'b>,
-    policy: &'a Policy,
-    issuers: &'a Issuers,
-    seed: u64,
-    pressed: bool,
-}
-
-/// The issuer to ask, and when.
-pub(super) fn choose(
-    now: Timestamp,
-    due: &Due,
-    facts: &Facts<'_>,
-    policy: &Policy,
-    issuers: &Issuers,
-    seed: u64,
-) -> Choice {
-    let pressed = is_pressed(now, due, facts);
-    let situation = Situation { now, due, facts, policy, issuers, seed, pressed };
-    // A pending order is at one issuer; the others are asked only once that one has failed.
-    if let Some(issuer) = facts.order_pending
-        && let Some(index) = policy.issuers.iter().position(|name| name == issuer)
-        && situation.trouble(index).is_none()
-    {
-        return situation.ready(index);
-    }
-    if pressed {
-        // min_by_key keeps the first of equals, and so the configured order.
-        return (0..policy.issuers.len())
-            .map(|index| situation.ready(index))
-            .min_by_key(|choice| choice.at.max(now))
-            .unwrap_or_else(|| situation.ready(0));
-    }
-    situation.calm()
-}
-
-/// Every issuer with what holds it up, for people.
-pub(super) fn all(
-    now: Timestamp,
-    due: &Due,
-    facts: &Facts<'_>,
-    policy: &Policy,
-    issuers: &Issuers,
-    seed: u64,
-) -> Vec<Choice> {
-    let pressed = is_pressed(now, due, facts);
-    let situation = Situation { now, due, facts, policy, issuers, seed, pressed };
-    (0..policy.issuers.len()).map(|index| situation.ready(index)).collect()
+pub(super) struct Situation<'a, 'b> {
+    pub(super) now: Timestamp,
+    pub(super) due: &'a Due,
+    pub(super) facts: &'a Facts<'b>,
+    pub(super) policy: &'a Policy,
+    pub(super) issuers: &'a Issuers,
+    pub(super) seed: u64,
+    pub(super) pressed: bool,
 }
 
 /// Whether little is left, or nothing at all that could be served.
@@ -95,6 +53,27 @@ pub(super) fn is_pressed(now: Timestamp, due: &Due, facts: &Facts<'_>) -> bool {
 }
 
 impl Situation<'_, '_> {
+    /// The issuer to ask, and when.
+    pub(super) fn choose(&self) -> Choice {
+        // A pending order is at one issuer; the others are asked only once that one has failed.
+        if let Some(issuer) = self.facts.order_pending
+            && let Some(index) = self.policy.issuers.iter().position(|name| name == issuer)
+            && self.trouble(index).is_none()
+        {
+            return self.ready(index);
+        }
+        let choices = self.all();
+        let preferred = if self.pressed { None } else { self.preferred(&choices) };
+        // min_by_key keeps the first of equals, and so the configured order.
+        let first = || choices.iter().min_by_key(|choice| choice.at.max(self.now));
+        preferred.or_else(first).cloned().unwrap_or_else(|| self.ready(0))
+    }
+
+    /// Every issuer with what holds it up.
+    pub(super) fn all(&self) -> Vec<Choice> {
+        (0..self.policy.issuers.len()).map(|index| self.ready(index)).collect()
+    }
+
     fn trouble(&self, index: usize) -> Option<&Trouble> {
         self.facts.memory.troubles.get(&self.policy.issuers[index])
     }
@@ -104,8 +83,8 @@ impl Situation<'_, '_> {
     }
 
     /// With margin left: the first issuer that has not failed too often and need not be waited for too
-    /// long, else whoever is ready first.
-    fn calm(&self) -> Choice {
+    /// long.
+    fn preferred<'c>(&self, choices: &'c [Choice]) -> Option<&'c Choice> {
         let from = self.due.at.max(self.now);
         let left = self
             .facts
@@ -113,13 +92,10 @@ impl Situation<'_, '_> {
             .as_ref()
             .map_or(SignedDuration::ZERO, |current| current.not_after.duration_since(from));
         let patience = plus(from, left.mul_f64(PATIENCE_SHARE));
-        let choices: Vec<_> = (0..self.policy.issuers.len()).map(|index| self.ready(index)).collect();
-        let preferred = choices.iter().find(|choice| {
+        choices.iter().find(|choice| {
             let failures = self.trouble(choice.issuer).map_or(0, |trouble| trouble.failures);
             failures < ATTEMPTS_PER_ISSUER && choice.at <= patience
-        });
-        let first = || choices.iter().min_by_key(|choice| choice.at.max(self.now));
-        preferred.or_else(first).cloned().unwrap_or_else(|| self.ready(0))
+        })
     }
 
     /// When one issuer can be asked.

@@ -58,13 +58,15 @@ pub fn explain(
         let expressions = windows.expressions().collect::<Vec<_>>().join(", ");
         say("windows", format!("{expressions}, each {}; {patience}", span(windows.lasts())));
     }
-    let mood = if choice::is_pressed(now, &due, facts) {
+    let pressed = choice::is_pressed(now, &due, facts);
+    let mood = if pressed {
         "pressed: under half of the margin is left, so the next issuer is asked after each failure"
     } else {
         "calm: an issuer is asked three times before the next one gets its turn"
     };
     say("margin", mood.to_owned());
-    for choice in choice::all(now, &due, facts, policy, issuers, seed) {
+    let situation = choice::Situation { now, due: &due, facts, policy, issuers, seed, pressed };
+    for choice in situation.all() {
         let name = &policy.issuers[choice.issuer];
         say(&format!("issuer {name}"), issuer_line(now, &choice, name, facts, issuers));
     }

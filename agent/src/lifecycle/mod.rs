@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::issuer::IssueError;
 use calendar::Windows;
+use choice::Situation;
 pub use choice::{ATTEMPTS_PER_ISSUER, Choice};
 use limits::{Charges, Ledger, Limits};
 pub use memory::{Ari, Failure, Memory, Quarantine, Rehearsal, Revoked, Trouble};
@@ -238,7 +239,8 @@ impl Decision {
 #[must_use]
 pub fn decide(now: Timestamp, facts: &Facts<'_>, policy: &Policy, issuers: &Issuers, seed: u64) -> Decision {
     let due = renewal::due(now, facts, policy, seed);
-    let choice = choice::choose(now, &due, facts, policy, issuers, seed);
+    let pressed = choice::is_pressed(now, &due, facts);
+    let choice = Situation { now, due: &due, facts, policy, issuers, seed, pressed }.choose();
     let (mut at, mut hold) = if choice.at > due.at { (choice.at, choice.hold) } else { (due.at, None) };
     if let (Some(windows), Some(patience)) = (&policy.windows, due.patience)
         // Inside a window, and past all patience, nothing moves.

@@ -366,7 +366,7 @@ impl World {
         match placed {
             // The answer is lost on the way, now and then.
             Ok(_) if self.rng.u32(0..100) == 0 => {
-                self.failed(index, issuer, &IssueError::new(ErrorClass::Transient, "cut"), true);
+                self.failed(index, issuer, &IssueError::new(ErrorClass::Transient, "cut"));
             }
             Ok(order) => {
                 self.heard();
@@ -380,7 +380,7 @@ impl World {
                 }
                 let state = self.issuers.get_mut(NAMES[issuer]).unwrap();
                 state.ledger.refund_order(&state.limits, kind, &self.certs[index].policy.charges);
-                self.failed(index, issuer, &error, false);
+                self.failed(index, issuer, &error);
             }
         }
     }
@@ -399,7 +399,7 @@ impl World {
         };
         match result {
             Ok(()) => self.obtained(index, issuer),
-            Err(error) => self.failed(index, issuer, &error, true),
+            Err(error) => self.failed(index, issuer, &error),
         }
     }
 
@@ -423,11 +423,10 @@ impl World {
         self.look_soon(index);
     }
 
-    fn failed(&mut self, index: usize, issuer: usize, error: &IssueError, placed: bool) {
+    fn failed(&mut self, index: usize, issuer: usize, error: &IssueError) {
         self.places[issuer] += 1;
         let now = at(self.clock());
         let state = self.issuers.get_mut(NAMES[issuer]).unwrap();
-        let _ = placed;
         if error.class == ErrorClass::Ca {
             state.refused(now, &index.to_string(), error);
         }
