@@ -32,6 +32,25 @@ pub mod v1 {
     }
 }
 
+/// Puts the parts of an agent's status together.
+///
+/// # Errors
+/// What the agent or the transport said.
+pub async fn whole_status(
+    mut parts: tonic::Streaming<v1::StatusReply>,
+) -> Result<v1::StatusReply, tonic::Status> {
+    let mut whole = v1::StatusReply::default();
+    let mut first = true;
+    while let Some(part) = parts.message().await? {
+        if std::mem::take(&mut first) {
+            whole = part;
+        } else {
+            whole.certificates.extend(part.certificates);
+        }
+    }
+    Ok(whole)
+}
+
 /// Version of the delivery protocol spoken by this crate (`Hello.protocol_version`).
 pub const PROTOCOL_VERSION: u32 = 1;
 

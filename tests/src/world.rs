@@ -194,8 +194,8 @@ impl World {
     /// The agent's status; `None` while it cannot be asked.
     pub async fn status(&self) -> Option<StatusReply> {
         let channel = dial(&self.path("run/admin.sock")).await.ok()?;
-        let reply = AdminServiceClient::new(channel).status(StatusRequest {}).await;
-        reply.ok().map(tonic::Response::into_inner)
+        let parts = AdminServiceClient::new(channel).status(StatusRequest {}).await.ok()?;
+        sealwire_proto::whole_status(parts.into_inner()).await.ok()
     }
 
     /// The status of the certificate "web".

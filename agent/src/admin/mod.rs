@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use crate::agent::{Command, PlanFacts};
+use crate::agent::{Command, PlanFacts, STATUS_PART};
 use crate::lifecycle::explain::{self, Line};
 use crate::steps::Steps;
 
@@ -27,6 +27,7 @@ use crate::steps::Steps;
 const BUFFERED: usize = 64;
 
 /// The service behind the admin socket.
+#[derive(Clone)]
 pub struct Admin {
     commands: mpsc::Sender<Command>,
     steps: Arc<Steps>,
@@ -39,6 +40,7 @@ const MAX_PLANNED: usize = 10_000_000;
 /// Renewal information is asked for every 6 hours unless the CA says otherwise.
 const QUESTIONS_PER_DAY: u32 = 4;
 
+type StatusStream = Pin<Box<dyn Stream<Item = Result<StatusReply, Status>> + Send>>;
 type PlanStream = Pin<Box<dyn Stream<Item = Result<PlannedOrder, Status>> + Send>>;
 type StepStream = Pin<Box<dyn Stream<Item = Result<Step, Status>> + Send>>;
 
@@ -68,8 +70,18 @@ impl AdminService for Admin {
     type RenewStream = StepStream;
     type WatchStream = StepStream;
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        Ok(Response::new(self.ask(Command::Status).await?))
+    type StatusStream = StatusStream;
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusStream>, Status> {
+        // One part at a time, when the caller has taken the one before.
+        let parts = futures_util::stream::try_unfold(Some((self.clone(), None)), |state| async {
+            let Some((admin, after)) = state else { return Ok(None) };
+            let part = admin.ask(|reply| Command::Status { after, reply }).await?;
+            let last = (part.certificates.len() == STATUS_PART).then(|| part.certificates.last()).flatten();
+            let next = last.map(|last| (admin, Some(last.name.clone())));
+            Ok(Some((part, next)))
+        });
+        Ok(Response::new(Box::pin(parts)))
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<StepStream>, Status> {

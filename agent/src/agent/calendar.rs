@@ -39,10 +39,12 @@ pub(super) async fn start(config: &Config) -> Result<(Calendar, mpsc::Receiver<(
     }
     let text = |error: tokio_cron_scheduler::JobSchedulerError| error.to_string();
     let scheduler = JobScheduler::new().await.map_err(text)?;
-    for (open, _) in opens {
+    for (open, timezone) in opens {
         let sender = sender.clone();
+        let zone: chrono_tz::Tz =
+            timezone.parse().map_err(|error| format!("timezone {timezone}: {error}"))?;
         // Seconds come first here.
-        let job = Job::new(format!("0 {open}").as_str(), move |_, _| {
+        let job = Job::new_tz(format!("0 {open}").as_str(), zone, move |_, _| {
             let _ = sender.try_send(());
         });
         scheduler.add(job.map_err(text)?).await.map_err(text)?;

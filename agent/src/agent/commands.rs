@@ -35,10 +35,18 @@ pub struct Found {
     pub issuer: Arc<dyn Issuer>,
 }
 
+/// Certificates in one part of the status: as much as is copied while the loop stands still.
+pub const STATUS_PART: usize = 500;
+
 /// What the admin service asks of the loop.
 pub enum Command {
     /// How is everything?
-    Status(oneshot::Sender<StatusReply>),
+    Status {
+        /// The last certificate of the part before; none: the first part.
+        after: Option<String>,
+        /// At most [`STATUS_PART`] certificates; fewer end it.
+        reply: oneshot::Sender<StatusReply>,
+    },
     /// Renew these now; the answer names who is being followed, or says what is wrong with the request.
     Renew {
         /// Names; empty: all, or the only one.
@@ -111,8 +119,8 @@ impl Agent {
     pub(super) fn command(&mut self, command: Command) {
         // A caller that hung up needs no answer.
         match command {
-            Command::Status(reply) => {
-                let _ = reply.send(self.status());
+            Command::Status { after, reply } => {
+                let _ = reply.send(self.status(after.as_deref()));
             }
             Command::Renew { certificates, all, force, reply } => {
                 let names = self.named(certificates, all);
@@ -137,7 +145,7 @@ impl Agent {
                 let _ = reply.send(self.revoked(&certificate, generation));
             }
             Command::Plan(reply) => {
-                let subjects = self.certificates.values().map(Managed::subject).collect();
+                let subjects = self.certificates.values().map(|managed| managed.subject()).collect();
                 let _ =
                     reply.send(PlanFacts { now: self.clock.now(), subjects, issuers: self.issuers.clone() });
             }
@@ -176,11 +184,11 @@ impl Agent {
 
     /// The certificate of that name; no name: the only one.
     fn one(&self, name: &str) -> Result<&Managed, String> {
-        let mut all = self.certificates.values();
+        let mut all = self.certificates.values().map(Box::as_ref);
         match (name, all.next(), all.next()) {
             ("", Some(only), None) => Ok(only),
             ("", ..) => Err(format!("name a certificate; configured: {}", self.known())),
-            (name, ..) => self.certificates.get(name).ok_or_else(|| self.unknown(name)),
+            (name, ..) => self.certificates.get(name).map(Box::as_ref).ok_or_else(|| self.unknown(name)),
         }
     }
 

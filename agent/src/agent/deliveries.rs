@@ -158,7 +158,7 @@ impl Agent {
     pub(super) fn settle(&mut self, name: &str) {
         let Some(managed) = self.certificates.get(name) else { return };
         let Some(number) = managed.delivering() else { return };
-        if managed.config.nodes.as_ref().is_some_and(Vec::is_empty) {
+        if managed.goes_nowhere() {
             self.end_run(name, number, Ok("stored; it goes to no node".to_owned()));
             return;
         }

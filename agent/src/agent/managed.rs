@@ -36,8 +36,6 @@ pub(super) struct Managed {
     pub(super) scheduled: Option<Timestamp>,
     /// Issuers that have profiles.
     pub(super) profiles: Arc<[String]>,
-    identifiers: Arc<[String]>,
-    nodes: Option<Arc<[String]>>,
     seed: u64,
     run: Option<Run>,
     /// The attempt under way was wanted by a window that lies in the past.
@@ -62,8 +60,6 @@ impl Managed {
         Self {
             name: config.name.as_str().into(),
             profiles: [].into(),
-            identifiers: config.identifiers.clone().into(),
-            nodes: config.nodes.clone().map(Into::into),
             config: Arc::new(config),
             policy,
             store,
@@ -277,8 +273,13 @@ impl Managed {
         about
     }
 
+    /// Whether it is for files only; a good part of the certificates of a large agent may be.
+    pub(super) fn goes_nowhere(&self) -> bool {
+        self.config.nodes.as_ref().is_some_and(Vec::is_empty)
+    }
+
     pub(super) fn is_for(&self, node: &NodeInfo) -> bool {
-        route::goes_to(self.config.nodes.as_deref(), &self.config.identifiers, node)
+        route::goes_to(&self.config, node)
     }
 
     /// What nodes should serve; nothing if what there is was refused or has expired: nodes would refuse it,
@@ -288,8 +289,7 @@ impl Managed {
         trust_anchors: Arc<[CertificateDer<'static>]>,
         now: Timestamp,
     ) -> Option<Deliverable> {
-        // Certificates that go to no node are a good part of those of a large agent.
-        if self.nodes.as_ref().is_some_and(|nodes| nodes.is_empty()) {
+        if self.goes_nowhere() {
             return None;
         }
         let good = |current: &&Arc<Generation>| {
@@ -298,8 +298,7 @@ impl Managed {
         let generation = self.current.as_ref().filter(good)?;
         Some(Deliverable {
             generation: Arc::clone(generation),
-            identifiers: Arc::clone(&self.identifiers),
-            nodes: self.nodes.clone(),
+            config: Arc::clone(&self.config),
             trust_anchors,
         })
     }

@@ -20,17 +20,9 @@ fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("state")).unwrap();
     let config = CertificateConfig {
-        profile: None,
-        key_type: Default::default(),
-        reuse_key: false,
-        name: "web".into(),
-        identifiers: vec!["a.example".into()],
         issuers: vec!["pki".into()],
         renew_at: 0.5,
-        nodes: None,
-        maintenance: None,
-        challenges: None,
-        dns: None,
+        ..CertificateConfig::new("web", &["a.example"])
     };
     let policy = Policy {
         issuers: config.issuers.clone(),

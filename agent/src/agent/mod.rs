@@ -33,7 +33,7 @@ use crate::lifecycle::{self, Action, Issuers};
 use crate::steps::{self, Steps};
 use crate::store::{HistoryEntry, Store};
 use attempts::{Ended, Underway};
-pub use commands::{Command, Followed, Found, PlanFacts};
+pub use commands::{Command, Followed, Found, PlanFacts, STATUS_PART};
 use incidents::Incidents;
 use issuers::Source;
 use managed::Managed;
@@ -66,7 +66,7 @@ struct Agent {
     issuers: Issuers,
     /// Since when `issuers` differs from what is on disk.
     issuers_changed: Option<Instant>,
-    certificates: BTreeMap<String, Managed>,
+    certificates: BTreeMap<String, Box<Managed>>,
     /// When to look at which certificate again; an entry is void when the certificate has a newer one.
     schedule: BinaryHeap<Reverse<(Timestamp, Arc<str>)>>,
     nodes: BTreeMap<String, Connected>,

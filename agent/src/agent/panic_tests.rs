@@ -70,7 +70,7 @@ async fn peer_defect_03_an_attempt_that_panics_is_counted_and_tried_again() {
     tokio::spawn(agent.run(events, commands, ticks, CancellationToken::new()));
     let status = || async {
         let (reply, answer) = oneshot::channel();
-        sender.send(Command::Status(reply)).await.unwrap();
+        sender.send(Command::Status { after: None, reply }).await.unwrap();
         let StatusReply { mut certificates, panics, .. } = answer.await.unwrap();
         (certificates.remove(0), panics)
     };

@@ -130,6 +130,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let sources = sources(&config, &store, &clock, &tasks).await?;
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
+    let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
     let agent = Agent::new(config, clock, store, sources, Arc::clone(&steps), desired)?;
     let config = &agent.config;
     let (event_sender, events) = mpsc::channel(QUEUE);
@@ -166,7 +167,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         version = env!("CARGO_PKG_VERSION"),
         "agent running"
     );
-    let (mut calendar, ticks) = calendar::start(config).await.map_err(StartError::Calendar)?;
     let result = tokio::select! {
         () = agent.run(events, commands, ticks, shutdown) => Ok(()),
         Some(Ok((which, Err(source)))) = servers.join_next() => Err(StartError::Server { which, source }),
@@ -182,7 +182,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
 impl Agent {
     /// Brings back what the store remembers.
     fn new(
-        config: Config,
+        mut config: Config,
         clock: Arc<dyn Clock>,
         store: Store,
         sources: BTreeMap<String, Source>,
@@ -191,7 +191,7 @@ impl Agent {
     ) -> Result<Self, StartError> {
         let mut issuers = known(&config);
         issuers::load_limits(&store, &mut issuers)?;
-        let certificates = certificates(&config, &store)?;
+        let certificates = certificates(&mut config, &store)?;
         let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
         records.retain_certificates(|name| certificates.contains_key(name));
         Ok(Self {
@@ -289,7 +289,8 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
-fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Managed>, StartError> {
+/// Takes them out of the configuration: ten thousand of them twice would be much of the agent's memory.
+fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
     let identity: Identity = match store.load_json(AGENT)? {
         Some(identity) => identity,
         None => {
@@ -300,13 +301,14 @@ fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Manag
     };
     let mut certificates = BTreeMap::new();
     let profiles: Arc<[String]> = config.acme.keys().cloned().collect();
-    for certificate in &config.certificates {
+    for certificate in std::mem::take(&mut config.certificates) {
         let name = certificate.name.clone();
         let own = store.certificate(&name)?;
         let memory = own.memory()?;
         let loaded = own.load(&memory)?;
         let seed = identity.seed ^ seed_of(&name);
-        let mut managed = Managed::new(certificate.clone(), policy(certificate), own, memory, seed);
+        let policy = policy(&certificate);
+        let mut managed = Managed::new(certificate, policy, own, memory, seed);
         if let Some(damage) = &loaded.damage {
             tracing::error!(
                 certificate = name,
@@ -318,7 +320,7 @@ fn certificates(config: &Config, store: &Store) -> Result<BTreeMap<String, Manag
         managed.damage = loaded.damage;
         managed.profiles = Arc::clone(&profiles);
         managed.order_pending = managed.pending();
-        certificates.insert(name, managed);
+        certificates.insert(name, Box::new(managed));
     }
     Ok(certificates)
 }

@@ -1,19 +1,28 @@
 //! What the agent says of itself.
 
+use std::ops::Bound;
+
 use jiff::Timestamp;
 use sealwire_proto::v1::{
     self, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
 };
 
 use super::managed::Managed;
-use super::{Agent, Connected};
+use super::{Agent, Connected, STATUS_PART};
 use crate::delivery::record::Record;
 use crate::delivery::route;
 use crate::lifecycle::{self, Action};
 
 impl Agent {
-    pub(super) fn status(&self) -> StatusReply {
+    /// The certificates after this one, and before them the agent as a whole.
+    pub(super) fn status(&self, after: Option<&str>) -> StatusReply {
         let now = self.clock.now();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let part = self.certificates.range::<str, _>((from, Bound::Unbounded)).take(STATUS_PART);
+        let certificates = part.map(|(_, managed)| self.certificate(managed, now)).collect();
+        if after.is_some() {
+            return StatusReply { certificates, ..StatusReply::default() };
+        }
         StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now_ms: now.as_millisecond(),
@@ -21,7 +30,7 @@ impl Agent {
             pid: std::process::id(),
             state_dir: self.config.state_dir.display().to_string(),
             delivery_socket: self.config.delivery.socket.display().to_string(),
-            certificates: self.certificates.values().map(|managed| self.certificate(managed, now)).collect(),
+            certificates,
             nodes: self.nodes(),
             refused_peers: self.refused_peers,
             panics: self.panics,

@@ -18,8 +18,9 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self, global: &Global) -> Outcome {
-        let reply = connect(global).await?.status(question(StatusRequest {})).await;
-        let status = reply.map_err(|status| failure(&status))?.into_inner();
+        let parts = connect(global).await?.status(question(StatusRequest {})).await;
+        let parts = parts.map_err(|status| failure(&status))?.into_inner();
+        let status = sealwire_proto::whole_status(parts).await.map_err(|status| failure(&status))?;
         if self.json {
             println!("{:#}", as_json(&status));
         } else {

@@ -256,6 +256,26 @@ pub struct CertificateConfig {
     pub dns: Option<String>,
 }
 
+#[cfg(test)]
+impl CertificateConfig {
+    /// With all else as it is when unset.
+    pub(crate) fn new(name: &str, identifiers: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            identifiers: identifiers.iter().map(|name| (*name).to_owned()).collect(),
+            issuers: Vec::new(),
+            renew_at: default_renew_at(),
+            profile: None,
+            key_type: KeyType::default(),
+            reuse_key: false,
+            nodes: None,
+            maintenance: None,
+            challenges: None,
+            dns: None,
+        }
+    }
+}
+
 fn default_state_dir() -> PathBuf {
     "/var/lib/sealwire".into()
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::{self, NackReason};
 
+use crate::config::CertificateConfig;
 use crate::store::Generation;
 
 /// What all nodes should serve now. The agent replaces it as a whole.
@@ -26,10 +27,8 @@ pub type Desired = Arc<BTreeMap<String, Deliverable>>;
 pub struct Deliverable {
     /// What to deliver.
     pub generation: Arc<Generation>,
-    /// What the certificate is configured for.
-    pub identifiers: Arc<[String]>,
-    /// The nodes it goes to; `None`: those that must serve one of the identifiers.
-    pub nodes: Option<Arc<[String]>>,
+    /// What it is for, and the nodes it goes to.
+    pub config: Arc<CertificateConfig>,
     /// Roots its chain builds to; empty for a public CA.
     pub trust_anchors: Arc<[CertificateDer<'static>]>,
 }
@@ -38,7 +37,7 @@ impl Deliverable {
     /// Whether this certificate goes to that node.
     #[must_use]
     pub fn is_for(&self, node: &NodeInfo) -> bool {
-        route::goes_to(self.nodes.as_deref(), &self.identifiers, node)
+        route::goes_to(&self.config, node)
     }
 
     /// As it goes over the wire; wiped when the message is dropped.

@@ -1,6 +1,7 @@
 //! Which certificate goes to which node.
 
 use super::NodeInfo;
+use crate::config::CertificateConfig;
 
 /// Whether a configured identifier covers a name: the same name, the same wildcard, or a wildcard one label
 /// above it (RFC 6125 section 6.4.3).
@@ -17,12 +18,11 @@ pub fn covers(identifier: &str, name: &str) -> bool {
 
 /// Whether a certificate goes to a node: by the list if there is one, else by the names it must serve.
 #[must_use]
-pub fn goes_to(nodes: Option<&[String]>, identifiers: &[String], node: &NodeInfo) -> bool {
-    match nodes {
+pub fn goes_to(certificate: &CertificateConfig, node: &NodeInfo) -> bool {
+    let wanted = |name: &String| certificate.identifiers.iter().any(|identifier| covers(identifier, name));
+    match &certificate.nodes {
         Some(nodes) => nodes.contains(&node.id),
-        None => {
-            node.server_names.iter().any(|name| identifiers.iter().any(|identifier| covers(identifier, name)))
-        }
+        None => node.server_names.iter().any(wanted),
     }
 }
 
@@ -68,11 +68,14 @@ mod tests {
 
     #[test]
     fn a_list_of_nodes_wins_over_names() {
-        let identifiers = list(&["a.example"]);
-        assert!(goes_to(None, &identifiers, &node(&["b.example", "a.example"])));
-        assert!(!goes_to(None, &identifiers, &node(&["b.example"])));
-        assert!(goes_to(Some(&list(&["n1"])), &identifiers, &node(&["b.example"])));
-        assert!(!goes_to(Some(&[]), &identifiers, &node(&["a.example"])));
+        let certificate = |nodes: Option<Vec<String>>| CertificateConfig {
+            nodes,
+            ..CertificateConfig::new("web", &["a.example"])
+        };
+        assert!(goes_to(&certificate(None), &node(&["b.example", "a.example"])));
+        assert!(!goes_to(&certificate(None), &node(&["b.example"])));
+        assert!(goes_to(&certificate(Some(list(&["n1"]))), &node(&["b.example"])));
+        assert!(!goes_to(&certificate(Some(vec![])), &node(&["a.example"])));
     }
 
     #[test]

@@ -323,7 +323,7 @@ impl Connection {
         let node = Arc::clone(&self.node);
         let certificate = certificate.to_owned();
         self.probes.spawn(async move {
-            let names = route::names_to_prove(&deliverable.identifiers, &node);
+            let names = route::names_to_prove(&deliverable.config.identifiers, &node);
             let seen = prove::prove(&node, &names, deliverable.generation.leaf.sha256).await;
             Probed { certificate, generation, seen }
         });

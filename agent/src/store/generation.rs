@@ -68,7 +68,7 @@ struct Document {
 }
 
 fn digest(text: impl AsRef<[u8]>) -> String {
-    sealwire_proto::validate::sha256(text.as_ref()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sealwire_proto::hex(&sealwire_proto::validate::sha256(text.as_ref()))
 }
 
 /// A generation as it is stored, whole and checked.
