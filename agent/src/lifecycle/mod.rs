@@ -305,5 +305,4 @@ pub fn same_set(left: &[String], right: &[String]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

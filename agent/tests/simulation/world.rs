@@ -1,8 +1,10 @@
 //! The simulated agent and its year.
 
+mod judge;
+mod year;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +16,7 @@ use sealwire_agent::lifecycle::{
 };
 
 use crate::ca::{Ca, DAY, HOUR, Mood, at};
+use year::{cert, moods};
 
 const START: i64 = 1_800_000_000;
 /// Orders under way per issuer.
@@ -91,17 +94,6 @@ pub struct World {
     expiries_excused: u64,
     pub asleep: bool,
     pub greedy: bool,
-}
-
-pub struct Report {
-    pub violations: Vec<String>,
-    text: String,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 const NAMES: [&str; 2] = ["first", "second"];
@@ -466,89 +458,6 @@ impl World {
             self.look_soon(index);
         }
     }
-
-    fn judge_expiry(&mut self, index: usize) {
-        let cert = &mut self.certs[index];
-        let Some(current) = cert.current.as_ref().filter(|current| current.not_after <= self.now) else {
-            return;
-        };
-        if std::mem::replace(&mut cert.expired, true) {
-            return;
-        }
-        // Excused only if no issuer of its was up for long enough, between the time it was due and the end:
-        // a wait takes up to half of what is left, and the queue some minutes.
-        let (from, to) = (cert.due_since.unwrap_or(current.not_after), current.not_after);
-        let step = 600;
-        let mut chance = false;
-        for issuer in &cert.policy.issuers {
-            let ca = self.cas.iter().find(|ca| ca.name == issuer).unwrap();
-            let mut up_since = None;
-            let mut when = from;
-            while when < to {
-                up_since = if ca.is_up(when) { up_since.or(Some(when)) } else { None };
-                chance |= up_since.is_some_and(|since| when - since > (to - since) * 6 / 10 + HOUR);
-                when += step;
-            }
-        }
-        if chance {
-            let text = format!(
-                "certificate {index} (lifetime {} d, issuers {:?}) expired {} although an issuer was up; due since {}, memory {:?}",
-                cert.lifetime / DAY,
-                cert.policy.issuers,
-                at(to),
-                at(from),
-                cert.memory
-            );
-            self.violations.push(text);
-        } else {
-            self.expiries_excused += 1;
-        }
-    }
-
-    /// Replaced within 60 hours of the revocation (the CA wants to be asked once a day, and a clock that was
-    /// wrong when it was asked last may cost 30 hours more), if the CA was up for the last ten of them.
-    fn judge_revoked(&mut self, index: usize) {
-        let Some(current) = self.certs[index].current.clone() else { return };
-        let ca = &self.cas[0];
-        // One that the CA wanted replaced twice in a row waits for up to a day.
-        let hurried = self.certs[index].memory.hurried > 0;
-        let steady = (0..60).all(|part| {
-            let when = self.now - part * HOUR;
-            ca.mood(when).next().is_none()
-        });
-        if steady
-            && !hurried
-            && self.ahead == 0
-            && ca.revoked.get(&index) == Some(&current.not_before)
-            && current.issuer == 0
-        {
-            self.violations
-                .push(format!("certificate {index} is revoked and was not replaced by {}", at(self.now)));
-        }
-    }
-
-    /// Nobody starves: a hundred orders an hour, and the fallback besides.
-    fn judge_first(&mut self, index: usize) {
-        let cert = &self.certs[index];
-        let patience = 14 * DAY + self.certs.len() as i64 * 40;
-        if cert.first_at.is_none_or(|first| first > START + patience) {
-            self.violations
-                .push(format!("certificate {index} starved: first obtained {:?}", cert.first_at.map(at)));
-        }
-    }
-
-    pub fn report(&self) -> Report {
-        let mut violations = self.violations.clone();
-        for ca in &self.cas {
-            violations.extend(ca.limit_hits.iter().map(|hit| format!("{}: over the limit: {hit}", ca.name)));
-        }
-        let orders: Vec<_> = self.cas.iter().map(|ca| (ca.orders.len(), ca.issued)).collect();
-        let text = format!(
-            "{} attempts, (orders, issued) {orders:?}, {} restarts, {} expired in outages of every issuer",
-            self.attempts, self.restarts, self.expiries_excused
-        );
-        Report { violations, text }
-    }
 }
 
 fn ceil(when: Timestamp) -> i64 {
@@ -571,57 +480,5 @@ fn facts(cert: &Cert) -> Facts<'_> {
         order_pending: cert.journal.map(|(issuer, _)| NAMES[issuer]),
         memory: &cert.memory,
         request: None,
-    }
-}
-
-fn cert(index: usize, rng: &mut fastrand::Rng) -> Cert {
-    let lifetime = match index % 10 {
-        0..5 => 90 * DAY,
-        5..8 => 45 * DAY,
-        _ => 160 * HOUR,
-    };
-    let domain = (index / 10) as u64;
-    let identifiers = vec![format!("host-{index}.domain-{domain}.example")];
-    let issuers = if index.is_multiple_of(2) { NAMES.to_vec() } else { vec![NAMES[0]] };
-    let policy = Policy {
-        issuers: issuers.into_iter().map(str::to_owned).collect(),
-        renew_at: if lifetime < 10 * DAY { 0.5 } else { 2.0 / 3.0 },
-        windows: None,
-        charges: Charges::of(&identifiers),
-    };
-    Cert {
-        policy,
-        memory: Memory::default(),
-        current: None,
-        lifetime,
-        domain,
-        identifiers,
-        seed: rng.u64(..),
-        journal: None,
-        busy: false,
-        hurries: false,
-        version: 0,
-        due_since: None,
-        expired: false,
-        attempts_today: (0, 0),
-        first_at: None,
-    }
-}
-
-/// A bad year: outages of hours to five days, days of 429, and surprises.
-fn moods(ca: &mut Ca, rng: &mut fastrand::Rng, end: i64) {
-    for _ in 0..rng.u32(3..10) {
-        let (from, lasts) = (rng.i64(START..end), rng.i64(HOUR..5 * DAY));
-        ca.moods.push((from, from + lasts, Mood::Down));
-    }
-    for _ in 0..rng.u32(2..8) {
-        let (from, lasts) = (rng.i64(START..end), rng.i64(600..8 * HOUR));
-        let after = [None, Some(0), Some(60), Some(3600), Some(86400), Some(10 * 365 * 86400)];
-        ca.moods.push((from, from + lasts, Mood::Busy(after[rng.usize(0..after.len())])));
-    }
-    for _ in 0..rng.u32(1..5) {
-        let (from, lasts) = (rng.i64(START..end), rng.i64(HOUR..20 * DAY));
-        let mood = [Mood::NoInfo, Mood::Hurry, Mood::Absurd][rng.usize(0..3)];
-        ca.moods.push((from, from + lasts, mood));
     }
 }
