@@ -17,6 +17,13 @@ const BELIEVED_AFTER: Duration = Duration::from_hours(1);
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// The time since the machine was started, suspended or not: what a step of the clock is measured
+    /// against.
+    fn since_boot(&self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+    }
 }
 
 /// The machine's clock.
@@ -27,13 +34,6 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
-}
-
-/// The time since the machine was started, suspended or not: what a step of the clock is measured against.
-#[must_use]
-pub fn since_boot() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// What a CA's Date header said of our clock.

@@ -12,7 +12,7 @@ use sealwire_tests::steps::Renewal;
 use sealwire_tests::world::{AgentSettings, PATIENCE, World};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_fault_is_nacked_with_its_reason_and_the_last_good_one_is_served() {
+async fn peer_defect_11_each_fault_is_nacked_with_its_reason_and_the_last_good_one_is_served() {
     let world = World::new();
     world.configure_agent(&AgentSettings::default());
     let agent = world.start_agent();

@@ -224,7 +224,7 @@ fn inside_dns(world: &World) -> Option<Process> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn advisory_propagation_does_not_block_and_required_does() {
+async fn peer_defect_16_advisory_propagation_does_not_block_and_required_does() {
     let world = World::new();
     let Some(pebble) = Pebble::start(&world, &ANEW).await else { return };
     let Some(inside) = inside_dns(&world) else { return };

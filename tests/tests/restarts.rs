@@ -61,7 +61,7 @@ async fn an_agent_that_dies_is_missed_by_nobody() {
 }
 
 #[tokio::test]
-async fn a_node_that_dies_gets_its_bundle_at_once() {
+async fn peer_defect_12_a_node_that_dies_gets_its_bundle_at_once() {
     let world = World::new();
     let (agent, mut node) = world.start().await;
     let before = world.web().await.unwrap();

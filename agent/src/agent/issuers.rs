@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::{Agent, SAVE_LIMITS_EVERY};
-use crate::clock::{TOLERATED, since_boot};
+use crate::clock::TOLERATED;
 use crate::issuer::Issuer;
 use crate::lifecycle::limits::Ledger;
 use crate::lifecycle::{self, Block, Issuers, span};
@@ -108,7 +108,7 @@ impl Agent {
     /// Watches the clock: steps by the time since boot, errors by the CAs' Date headers.
     pub(super) fn watch_clock(&mut self) {
         let (wall, now) = (self.clock.now(), Instant::now());
-        if let Some(jumped) = self.clock_watch.observe(wall, since_boot(), now) {
+        if let Some(jumped) = self.clock_watch.observe(wall, self.clock.since_boot(), now) {
             let text = format!(
                 "the clock jumped by {}; until a CA confirms the time, what is due only because of the clock is \
                  renewed one by one",

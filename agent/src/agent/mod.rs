@@ -59,6 +59,8 @@ struct Agent {
     config: Config,
     store: Store,
     clock: Arc<dyn Clock>,
+    /// [`LONGEST_SLEEP`]; tests do not have the time.
+    longest_sleep: Duration,
     started_at: Timestamp,
     steps: Arc<Steps>,
     sources: BTreeMap<String, Source>,
@@ -122,7 +124,7 @@ impl Agent {
     /// How long nothing happens by itself.
     fn wake(&self) -> Duration {
         let now = self.clock.now();
-        let mut wake = LONGEST_SLEEP;
+        let mut wake = self.longest_sleep;
         if let Some(Reverse((at, _))) = self.schedule.peek() {
             let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
             // Never a busy loop, should a deadline lie a fraction of a millisecond ahead.

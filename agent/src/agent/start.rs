@@ -17,7 +17,7 @@ use tonic::transport::Server;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
-use super::{Agent, calendar};
+use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
@@ -199,6 +199,7 @@ impl Agent {
             config,
             store,
             clock,
+            longest_sleep: LONGEST_SLEEP,
             steps,
             sources,
             issuers,
@@ -357,5 +358,5 @@ fn seed_of(name: &str) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "panic_tests.rs"]
+#[path = "loop_tests.rs"]
 mod tests;

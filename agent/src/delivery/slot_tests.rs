@@ -86,7 +86,7 @@ fn an_unproven_generation_is_rolled_back_by_number() {
 }
 
 #[test]
-fn a_failed_handshake_is_repeated_until_the_limit_and_then_now_and_again() {
+fn peer_defect_10_a_failed_handshake_is_repeated_until_the_limit_and_then_now_and_again() {
     let mut now = Instant::now();
     let mut slot = Slot::new(LIMITS, None);
     slot.on(Input::Desire(leaf(1)), now);

@@ -112,7 +112,7 @@ fn listed(ca: &ScriptCa, path: &str) -> Option<Answered> {
 }
 
 #[tokio::test]
-async fn an_order_placed_unawares_is_taken_up() {
+async fn peer_defect_15_an_order_placed_unawares_is_taken_up() {
     // The first newOrder is accepted, but a proxy answers 502.
     let orders = AtomicUsize::new(0);
     let ca = ScriptCa::start(move |ca, asked| {

@@ -118,7 +118,7 @@ fn a_word_about_one_certificate_holds_up_that_one_only() {
 }
 
 #[test]
-fn a_rehearsal_comes_after_repeated_refusals_and_the_real_one_once_after_it() {
+fn peer_defect_08_a_rehearsal_comes_after_repeated_refusals_and_the_real_one_once_after_it() {
     let mut world = world();
     world.current = Some((0, 90 * DAY));
     world.changed = Some(Change::Identifiers);
