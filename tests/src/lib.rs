@@ -8,6 +8,7 @@ pub mod pebble;
 pub mod process;
 pub mod relay;
 pub mod session;
+pub mod step_ca;
 pub mod steps;
 pub mod tools;
 pub mod world;

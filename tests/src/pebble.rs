@@ -65,7 +65,7 @@ impl Pebble {
         extra: &str,
         profiles: &str,
     ) -> Option<Self> {
-        let (pebble, dns) = (tools::find("bin/pebble")?, tools::find("bin/pebble-challtestsrv")?);
+        let (pebble, dns) = (tools::find("bin/pebble")?, start_dns(world)?);
         let address = world.address;
         let (certificate, key) = listener_certificate(world);
         let config = world.write(
@@ -80,13 +80,6 @@ impl Pebble {
                     "profiles": {{{profiles} "default": {{"description": "90 days", "validityPeriod": 7776000}}}}
                 }}}}"#
             ),
-        );
-        let dns = Process::start(
-            "challtestsrv",
-            Command::new(dns)
-                .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""])
-                .args(["-dnsserver", &format!("{address}:8053"), "-management", &format!("{address}:8055")])
-                .args(["-defaultIPv4", &address.to_string()]),
         );
         let server = Process::start(
             "pebble",
@@ -123,6 +116,17 @@ impl Pebble {
     pub fn orders(&self) -> usize {
         self.server.count("Added order")
     }
+}
+
+/// The DNS server that the CAs ask, on port 8053: every name has the world's address.
+pub(crate) fn start_dns(world: &World) -> Option<Process> {
+    let (program, address) = (tools::find("bin/pebble-challtestsrv")?, world.address);
+    let mut command = Command::new(program);
+    command
+        .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""])
+        .args(["-dnsserver", &format!("{address}:8053"), "-management", &format!("{address}:8055")])
+        .args(["-defaultIPv4", &address.to_string()]);
+    Some(Process::start("challtestsrv", &mut command))
 }
 
 /// Asks Pebble's management interface; a body makes it a POST. The answer as text, whatever its status.
