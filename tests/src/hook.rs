@@ -28,6 +28,26 @@ pub struct Request {
 }
 
 impl Request {
+    /// Reads one with its body.
+    pub(crate) async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Self> {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).await?;
+            if line.trim().is_empty() {
+                break;
+            }
+            head.push(line.trim().to_owned());
+        }
+        let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+        let mut request = Self { path, head, body: Value::Null };
+        let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        request.body = serde_json::from_slice(&body).unwrap_or_default();
+        Ok(request)
+    }
+
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -83,22 +103,7 @@ where
     R: Future<Output = u16>,
 {
     let mut stream = BufReader::new(stream);
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        if line.trim().is_empty() {
-            break;
-        }
-        head.push(line.trim().to_owned());
-    }
-    let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-    let mut request = Request { path, head, body: Value::Null };
-    let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    request.body = serde_json::from_slice(&body).unwrap_or_default();
-    let status = handler(request).await;
+    let status = handler(Request::read(&mut stream).await?).await;
     let reply = format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}");
     stream.write_all(reply.as_bytes()).await
 }

@@ -3,6 +3,7 @@
 
 pub mod handshakes;
 pub mod hook;
+pub mod hostile;
 pub mod load;
 pub mod pebble;
 pub mod process;

@@ -2,33 +2,23 @@
 //! and `history`, and a clock that a CA contradicts.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod seed;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use sealwire_agent::lifecycle::backoff::fraction;
-use sealwire_proto::validate::sha256;
 use sealwire_tests::eventually;
 use sealwire_tests::pebble::{Pebble, manage};
 use sealwire_tests::process::Ran;
 use sealwire_tests::world::{AgentSettings, PATIENCE, World};
+use seed::ask_at_once;
 
 fn sealwire<const N: usize>(world: &World, arguments: [&str; N]) -> Ran {
     let ran = tokio::task::block_in_place(|| world.run(arguments));
     assert_eq!(ran.code, 0, "{ran:?}");
     ran
-}
-
-/// Gives the agent a seed by which it asks for renewal information within a second of a new generation 1.
-fn ask_at_once(world: &World) {
-    let mut name = [0; 8];
-    name.copy_from_slice(&sha256(b"web")[..8]);
-    let name = u64::from_le_bytes(name);
-    let seed = (0..).find(|seed: &u64| fraction(seed ^ name, !1) * 600.0 < 1.0).unwrap();
-    std::fs::DirBuilder::new().mode(0o700).create(world.path("state")).unwrap();
-    world.write("state/agent.json", &format!("{{\"seed\": {seed}}}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
