@@ -124,7 +124,7 @@ struct State {
     faults: Vec<(Point, usize, Fault)>,
     seen: Vec<Point>,
     nonces: BTreeSet<String>,
-    /// Stands before the path of every URL but the directory's.
+    /// Stands before the path of every URL but those of directory and account.
     prefix: String,
     accounts: usize,
     /// The newest account is forgotten.
@@ -192,7 +192,7 @@ impl Hostile {
         state.leaf = Leaf::default();
     }
 
-    /// All URLs but the directory's are others from now on.
+    /// All URLs but those of directory and account are others from now on.
     pub fn move_to(&self, prefix: &str) {
         self.inner.state().prefix = prefix.to_owned();
     }
@@ -279,7 +279,11 @@ impl Inner {
     fn reply(&self, request: &Request) -> Reply {
         let mut state = self.state();
         let path = request.path.as_str();
-        let own = path.strip_prefix(state.prefix.as_str()).filter(|_| path != "/dir").unwrap_or("");
+        let own = match path {
+            "/dir" => "",
+            path if path.starts_with("/account/") => path,
+            path => path.strip_prefix(state.prefix.as_str()).unwrap_or(""),
+        };
         let id = own.rsplit('/').next().and_then(|id| id.parse().ok()).unwrap_or(0);
         let point = if path == "/dir" { Point::Directory } else { point_of(own) };
         state.seen.push(point);
@@ -347,7 +351,7 @@ impl Inner {
                     return gone();
                 }
                 state.accounts += usize::from(new);
-                let location = url(&format!("account/{}", state.accounts));
+                let location = format!("{}/account/{}", self.base, state.accounts);
                 Answer::json(if new { 201 } else { 200 }, &json!({"status": "valid"}))
                     .header("Location", location)
             }

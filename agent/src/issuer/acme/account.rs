@@ -156,11 +156,51 @@ impl Accounts {
         let wire = Wire { http: &self.http, ca, directory: &directory };
         let stored = match (self.settle_rollover(wire).await?, stored) {
             (Some(stored), _) | (None, Some(stored)) => stored,
-            (None, None) => self.register(wire, &self.key()?).await?,
+            (None, None) => {
+                let key = AccountKey::from_pem(&self.key()?).map_err(|error| {
+                    let detail = format!("{error}; restore it, or move it away to register a new account");
+                    StoreError::damaged(&self.dir.join(KEY_FILE), detail)
+                })?;
+                self.register(wire, &key).await?
+            }
         };
         let session = self.open(ca, &stored, directory).await?;
         self.tell_contacts(ca, &session.account).await;
         Ok(session)
+    }
+
+    /// After the CA has refused the account of `session`: if it does not know its key any more (it was set up
+    /// anew, or lost its data), the same key is registered again. Tells whether there is another account now.
+    ///
+    /// # Errors
+    /// [`IssueError`]: the registration was refused.
+    pub(super) async fn restore(&self, ca: &Ca, session: &Session) -> Result<bool, IssueError> {
+        let mut loaded = self.loaded.lock().await;
+        *loaded = None;
+        if self.stored(ca)?.is_some_and(|stored| stored.id != session.url) {
+            // Another order has done it.
+            return Ok(true);
+        }
+        let wire = Wire { http: &self.http, ca, directory: &session.directory };
+        let signer = Signer { key: &session.key, account: None };
+        let known = json!({"onlyReturnExisting": true});
+        match wire.post(&session.directory.new_account, signer, Some(&known)).await {
+            Err((instant_acme::Error::Api(problem), _)) if kind(&problem) == "accountDoesNotExist" => {
+                tracing::warn!(
+                    issuer = ca.issuer,
+                    account = session.url,
+                    "the CA has lost the account; registering its key again"
+                );
+                self.register(wire, &session.key).await.map(|_| true)
+            }
+            // It has moved.
+            Ok(Reply { answer, .. }) if answer.location.as_ref().is_some_and(|url| *url != session.url) => {
+                let url = answer.location.unwrap_or_default();
+                self.write_credentials(ca, url, &session.key).map(|_| true)
+            }
+            // It is there, and refused for another reason; or that cannot be told.
+            _ => Ok(false),
+        }
     }
 
     /// The stored credentials, if there are any.
@@ -217,14 +257,10 @@ impl Accounts {
 
     /// Registers the key, which is on disk before the CA hears of it. The CA answers a known key with its
     /// account (RFC 8555 section 7.3.1), so a crash at any point ends in one account.
-    async fn register(&self, wire: Wire<'_>, key_pem: &[u8]) -> Result<Stored, IssueError> {
-        let key = AccountKey::from_pem(key_pem).map_err(|error| {
-            let detail = format!("{error}; restore it, or move it away to register a new account");
-            StoreError::damaged(&self.dir.join(KEY_FILE), detail)
-        })?;
+    async fn register(&self, wire: Wire<'_>, key: &AccountKey) -> Result<Stored, IssueError> {
         let doing = "register the account";
         let mut payload = json!({"termsOfServiceAgreed": true});
-        if let Some(binding) = eab::binding(self.eab.as_ref(), &key, wire)? {
+        if let Some(binding) = eab::binding(self.eab.as_ref(), key, wire)? {
             payload["externalAccountBinding"] = binding;
         }
         let without_contacts = payload.clone();
@@ -232,19 +268,19 @@ impl Accounts {
             payload["contact"] = self.contacts.clone().into();
         }
         let url = &wire.directory.new_account;
-        let signer = Signer { key: &key, account: None };
+        let signer = Signer { key, account: None };
         let reply = match wire.post(url, signer, Some(&payload)).await {
             // No certificate waits for a contact: it is told (in vain, with a warning) once there is an account.
             Err((instant_acme::Error::Api(problem), _))
                 if matches!(kind(&problem), "invalidContact" | "unsupportedContact") =>
             {
                 let reply = wire.ask(doing, url, signer, Some(&without_contacts)).await?;
-                self.keep_registered(wire.ca, &reply, &key, false)
+                self.keep_registered(wire.ca, &reply, key, false)
             }
             Ok(reply) => {
                 // 200 instead of 201: the account was there before, and what it was told then counts.
                 let told = reply.answer.status == http::StatusCode::CREATED;
-                self.keep_registered(wire.ca, &reply, &key, told)
+                self.keep_registered(wire.ca, &reply, key, told)
             }
             Err(refused) => return Err(wire.error(doing, &refused)),
         };

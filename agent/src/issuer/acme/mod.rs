@@ -29,7 +29,7 @@ use rustls_pki_types::CertificateDer;
 use sealwire_proto::anchors::Anchors;
 use tokio::time::Instant;
 
-use self::account::Accounts;
+use self::account::{Accounts, Session};
 use self::http::{AcmeHttp, needs_roots};
 use self::order::OrderRun;
 use self::place::Unsure;
@@ -112,6 +112,34 @@ impl AcmeIssuer {
             timeout: config.timeout,
         })
     }
+
+    /// One order, with the account as it is.
+    async fn order(
+        &self,
+        session: &Session,
+        request: &OrderRequest,
+        progress: &dyn Progress,
+        deadline: Instant,
+    ) -> Result<Vec<CertificateDer<'static>>, IssueError> {
+        // An order that is there has its profile.
+        let wanted = request.profile.as_deref().filter(|_| request.resume.is_none());
+        let profile = self.profiles.choose(&self.ca, &session.directory, wanted)?;
+        let run = OrderRun {
+            ca: &self.ca,
+            account: &session.account,
+            challenges: &self.challenges,
+            wire: Wire { http: &self.accounts.http, ca: &self.ca, directory: &session.directory },
+            signer: session.signer(),
+            profile,
+            preferred_chain: self.preferred_chain.as_deref(),
+            unsure: &self.unsure,
+            request,
+            progress,
+            deadline,
+            timeout: self.timeout,
+        };
+        Box::pin(run.run()).await
+    }
 }
 
 #[async_trait]
@@ -129,32 +157,15 @@ impl Issuer for AcmeIssuer {
         self.challenges.check(&self.ca.issuer, &request.certificate, &request.identifiers)?;
         let _ordering = self.accounts.ordering().await;
         let session = self.accounts.session(&self.ca).await?;
-        // An order that is there has its profile.
-        let wanted = request.profile.as_deref().filter(|_| request.resume.is_none());
-        let profile = match self.profiles.choose(&self.ca, &session.directory, wanted) {
-            Ok(profile) => profile,
-            Err(error) => {
-                // The next attempt sees whether the CA has it by then.
-                self.accounts.forget().await;
-                return Err(error);
-            }
-        };
-        let run = OrderRun {
-            ca: &self.ca,
-            account: &session.account,
-            challenges: &self.challenges,
-            wire: Wire { http: &self.accounts.http, ca: &self.ca, directory: &session.directory },
-            signer: session.signer(),
-            profile,
-            preferred_chain: self.preferred_chain.as_deref(),
-            unsure: &self.unsure,
-            request,
-            progress,
-            deadline,
-            timeout: self.timeout,
-        };
-        let result = Box::pin(run.run()).await;
-        if let Err(IssueError { class: ErrorClass::Account, .. }) = &result {
+        let mut result = self.order(&session, request, progress, deadline).await;
+        if matches!(&result, Err(IssueError { class: ErrorClass::Account, .. }))
+            && self.accounts.restore(&self.ca, &session).await?
+        {
+            let session = self.accounts.session(&self.ca).await?;
+            result = self.order(&session, request, progress, deadline).await;
+        }
+        // What failed for another reason than a name may go better with the directory and the files of then.
+        if result.as_ref().is_err_and(|error| error.class != ErrorClass::Identifier) {
             self.accounts.forget().await;
         }
         result

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use http::StatusCode;
 use instant_acme::{Error, Problem};
 
-use super::account::{CREDENTIALS_FILE, KEY_FILE};
 use super::http::{Answer, HttpFault};
 use crate::issuer::{ErrorClass, IssueError};
 
@@ -237,13 +236,7 @@ impl Ca {
                 None => "; follow the CA's instructions, then it goes on by itself".to_owned(),
             },
             "caa" => "; allow this CA in the CAA records of the name".to_owned(),
-            // Nothing is removed by us: the files may only have met the wrong CA.
-            "accountDoesNotExist" => format!(
-                "; check that `directory` of [acme.{}] is the CA this account was made at; to register a new \
-                 one, move {} and {KEY_FILE} away",
-                self.issuer,
-                self.account_dir.join(CREDENTIALS_FILE).display()
-            ),
+            "accountDoesNotExist" => "; the next order registers its key again".to_owned(),
             _ => String::new(),
         }
     }

@@ -123,7 +123,7 @@ fn an_unreachable_directory_is_one_clear_line() {
 fn an_account_the_ca_does_not_know_comes_with_advice() {
     let error = ca().error("order", &Error::Api(problem("accountDoesNotExist")), Some(&answer(400)));
     assert_eq!(error.class, ErrorClass::Account);
-    assert!(error.message.ends_with("move /state/a/account.json and account.key.pem away"), "{error}");
+    assert!(error.message.ends_with("the next order registers its key again"), "{error}");
 }
 
 #[test]
