@@ -36,12 +36,14 @@ pub fn find_accounts(client: Client, path: &Path) -> Vec<Result<FoundAccount, Ad
     match client {
         Client::Certbot => certbot(path),
         Client::Lego => nested(&path.join("accounts"), "", |server, dir| {
-            // accounts/HOST_PORT/EMAIL/account.json, keys/EMAIL.key
+            // accounts/HOST_PORT/EMAIL/account.json, keys/EMAIL.key; from version 5 on accounts/HOST_PORT/ID/ID.key
             let name = file_name(dir);
+            let file = format!("{name}.key");
+            let registration = dir.join("account.json");
             FoundAccount {
-                registration: dir.join("account.json"),
-                key: dir.join("keys").join(format!("{name}.key")),
-                origin: Origin::Folder(server),
+                key: if dir.join(&file).exists() { dir.join(&file) } else { dir.join("keys").join(&file) },
+                origin: lego_server(&registration).map_or(Origin::Folder(server), Origin::Directory),
+                registration,
                 uses: 0,
                 client,
                 name,
@@ -120,6 +122,13 @@ fn certbot(path: &Path) -> Vec<Result<FoundAccount, AdoptError>> {
     found
 }
 
+/// URL of the directory, which lego writes down from version 5 on. What cannot be read is told by
+/// [`FoundAccount::read`].
+fn lego_server(registration: &Path) -> Option<String> {
+    let json = read_json(registration).ok()?;
+    json.get("server")?.as_str().filter(|server| !server.is_empty()).map(str::to_owned)
+}
+
 /// How many certificates each account renews. What cannot be read is told where its certificate is imported.
 fn certbot_uses(path: &Path) -> HashMap<String, usize> {
     let mut uses = HashMap::new();
@@ -148,12 +157,13 @@ impl FoundAccount {
         let pkcs8 = pkcs8.map_err(|error| at(&self.key, error))?;
         let url = if self.registration.exists() {
             let registration = read_json(&self.registration)?;
-            let member = match self.client {
-                Client::Certbot => "/uri",
-                Client::Lego => "/registration/uri",
-                Client::Caddy => "/location",
+            let members: &[&str] = match self.client {
+                Client::Certbot => &["/uri"],
+                Client::Lego => &["/registration/uri", "/registration/accountURL"],
+                Client::Caddy => &["/location"],
             };
-            registration.pointer(member).and_then(serde_json::Value::as_str).map(str::to_owned)
+            let text = |member: &&str| registration.pointer(member)?.as_str().map(str::to_owned);
+            members.iter().find_map(text)
         } else {
             None
         };

@@ -40,7 +40,8 @@ fn rsa_jwk() -> &'static str {
 fn config(dir: &Path, more: &str) -> Config {
     let text = format!(
         "state_dir = {:?}\n[acme.le]\ndirectory = \"{DIRECTORY}\"\nterms_of_service_agreed = true\n{more}\
-         [[certificate]]\nname = \"web\"\nidentifiers = [\"a.example\"]\n",
+         [[certificate]]\nname = \"web\"\nidentifiers = [\"a.example\"]\n\
+         issuers = [\"le\"]\n",
         dir.join("state")
     );
     Config::from_text(Path::new("test.toml"), &text).unwrap()
@@ -72,6 +73,15 @@ fn lego(dir: &Path, email: &str, url: &str) {
     write(&account.join("account.json"), &json);
 }
 
+/// Version 5.
+fn lego5(dir: &Path, id: &str, url: &str) {
+    let account = dir.join("accounts/ca.example_14000").join(id);
+    write(&account.join(format!("{id}.key")), &sec1());
+    let registration = format!(r#"{{"status": "valid", "accountURL": "{url}"}}"#);
+    let json = format!(r#"{{"id": "{id}", "server": "{DIRECTORY}", "registration": {registration}}}"#);
+    write(&account.join("account.json"), &json);
+}
+
 fn caddy(dir: &Path, user: &str, local: &str, url: &str) {
     let account = dir.join("acme/ca.example-14000-acme-dir/users").join(user);
     write(&account.join(format!("{local}.key")), &sec1());
@@ -99,9 +109,10 @@ fn stored() -> AdoptedAccount {
 #[test]
 fn the_account_of_each_client_becomes_the_issuers() {
     type Make = fn(&Path);
-    let clients: [(Client, &str, Make); 4] = [
+    let clients: [(Client, &str, Make); 5] = [
         (Client::Certbot, "0123", |dir| certbot(dir, "0123", URL)),
         (Client::Lego, "ops@a.example", |dir| lego(dir, "ops@a.example", URL)),
+        (Client::Lego, "main", |dir| lego5(dir, "main", URL)),
         (Client::Caddy, "ops@a.example", |dir| caddy(dir, "ops@a.example", "ops", URL)),
         (Client::Caddy, "default", |dir| caddy(dir, "default", "default", URL)),
     ];

@@ -132,8 +132,9 @@ fn wildcards_are_found_under_the_names_that_clients_give_them() {
         let roots = fixture.path("roots.pem");
         let text = format!(
             "state_dir = {:?}\n[acme.le]\ndirectory = \"{DIRECTORY}\"\nterms_of_service_agreed = true\n\
-             challenges = [\"dns-01\"]\ntrust_roots = {roots:?}\n\
-             [acme.le.dns]\nprovider = \"exec\"\ncommand = [\"/bin/true\"]\n{snippet}",
+             challenges = [\"dns-01\"]\ndns = \"zone\"\ntrust_roots = {roots:?}\n\
+             [dns.zone]\ntype = \"rfc2136\"\nserver = \"127.0.0.1:53\"\ntsig_name = \"key\"\n\
+             tsig_key_file = \"/key\"\n{snippet}",
             fixture.path("state")
         );
         fixture.config = Config::from_text(Path::new("test.toml"), &text).unwrap();

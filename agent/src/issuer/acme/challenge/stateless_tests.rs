@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use rcgen::KeyPair;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+
 use super::*;
 use crate::issuer::acme::Http01;
 use crate::store::durable;
