@@ -2,7 +2,7 @@
 
 mod account;
 mod account_layout;
-mod key;
+pub(crate) mod key;
 mod layout;
 mod origin;
 
@@ -21,8 +21,6 @@ use crate::gate;
 use crate::store::{Glance, Metadata, New, Store, chain_from_pem};
 pub use account::{AdoptedAccount, Choice, adopt_accounts};
 pub use account_layout::{FoundAccount, find_accounts};
-#[cfg(test)]
-pub(crate) use key::pem_of;
 pub use layout::{Client, Found, find};
 pub use origin::Origin;
 

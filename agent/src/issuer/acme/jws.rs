@@ -27,7 +27,11 @@ pub(super) struct AccountKey {
 
 enum Pair {
     Ec(EcdsaKeyPair, &'static Curve),
-    Rsa(rsa::KeyPair),
+    Rsa {
+        pair: rsa::KeyPair,
+        /// Modulus and exponent, as in the JWK.
+        public: (String, String),
+    },
 }
 
 /// By RFC 7518 sections 3.4 and 6.2.1.1.
@@ -53,7 +57,7 @@ impl AccountKey {
         });
         let pair = match ec {
             Some(pair) => pair,
-            None => rsa::KeyPair::from_pkcs8(der).map(Pair::Rsa).map_err(|error| {
+            None => rsa_pair(der).map_err(|error| {
                 format!("expected a key on P-256 or P-384, or RSA of 2048 to 8192 bits, in PKCS#8: {error}")
             })?,
         };
@@ -69,7 +73,7 @@ impl AccountKey {
     fn algorithm(&self) -> &'static str {
         match &self.pair {
             Pair::Ec(_, curve) => curve.algorithm,
-            Pair::Rsa(_) => "RS256",
+            Pair::Rsa { .. } => "RS256",
         }
     }
 
@@ -97,13 +101,7 @@ impl AccountKey {
                 let (x, y) = point[1..].split_at((point.len() - 1) / 2);
                 json!({"crv": curve.name, "kty": "EC", "x": encode(x), "y": encode(y)})
             }
-            Pair::Rsa(pair) => {
-                // The library's own encoding (RFC 8017 appendix A.1.1) parses.
-                let public = RSAPublicKey::from_der(pair.public_key().as_ref());
-                let (modulus, exponent) = public.map_or_else(
-                    |_| Default::default(),
-                    |(_, key)| (encode(unsigned(key.modulus)), encode(unsigned(key.exponent))),
-                );
+            Pair::Rsa { public: (modulus, exponent), .. } => {
                 json!({"e": exponent, "kty": "RSA", "n": modulus})
             }
         }
@@ -146,13 +144,21 @@ impl AccountKey {
         let random = SystemRandom::new();
         let signature = match &self.pair {
             Pair::Ec(pair, _) => pair.sign(&random, input).map(|signature| signature.as_ref().to_vec()),
-            Pair::Rsa(pair) => {
+            Pair::Rsa { pair, .. } => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature).map(|()| signature)
             }
         };
         signature.map_err(|_| "the account key does not sign".to_owned())
     }
+}
+
+fn rsa_pair(der: &[u8]) -> Result<Pair, String> {
+    let pair = rsa::KeyPair::from_pkcs8(der).map_err(|error| error.to_string())?;
+    // RFC 8017 appendix A.1.1.
+    let (_, key) = RSAPublicKey::from_der(pair.public_key().as_ref()).map_err(|error| error.to_string())?;
+    let public = (encode(unsigned(key.modulus)), encode(unsigned(key.exponent)));
+    Ok(Pair::Rsa { pair, public })
 }
 
 /// Without the zero that DER puts before a number whose first bit is set.
@@ -202,7 +208,7 @@ mod tests {
     fn public(key: &AccountKey) -> Vec<u8> {
         match &key.pair {
             Pair::Ec(pair, _) => pair.public_key().as_ref().to_vec(),
-            Pair::Rsa(pair) => pair.public_key().as_ref().to_vec(),
+            Pair::Rsa { pair, .. } => pair.public_key().as_ref().to_vec(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::issuer::Issuer;
 use crate::issuer::acme::script_ca::{Heard, ScriptCa, request};
 
 fn of(url: Option<&str>, pkcs8: &[u8]) -> ForeignAccount {
-    let pem = crate::adopt::pem_of(pkcs8);
+    let pem = crate::adopt::key::pem_of(pkcs8);
     ForeignAccount::new(url.map(str::to_owned), pkcs8, pem).unwrap()
 }
 

@@ -87,7 +87,7 @@ fn an_account_that_another_client_made_with_an_rsa_key_answers_too() {
     use aws_lc_rs::rsa;
     let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
     let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let dir = account(&crate::adopt::pem_of(der.as_ref()));
+    let dir = account(&crate::adopt::key::pem_of(der.as_ref()));
     let expected = AccountKey::from_pkcs8(der.as_ref()).unwrap().thumbprint();
     let stateless = Stateless::new(map(vec![("ca", dir.path().to_owned())]), BTreeMap::new());
     assert_eq!(stateless.answer("t", None).unwrap(), format!("t.{expected}"));
