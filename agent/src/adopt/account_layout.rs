@@ -10,7 +10,7 @@ use crate::issuer::acme::ForeignAccount;
 
 /// certbot has a directory for each part of the CA's URL.
 const MAX_DEPTH: usize = 8;
-/// Links may lead in circles.
+/// A CA's URL has a few parts, and a client a few CAs.
 const MAX_DIRS: usize = 1_000;
 
 /// The files of one account.
@@ -104,11 +104,14 @@ fn certbot(path: &Path) -> Vec<Result<FoundAccount, AdoptError>> {
             continue;
         }
         seen += 1;
-        if depth > MAX_DEPTH || seen > MAX_DIRS {
-            let detail =
-                format!("{}: too many directories in one another; a link in a circle?", dir.display());
-            found.push(Err(AdoptError(detail)));
+        if seen > MAX_DIRS {
+            found.push(Err(AdoptError(format!("{} has more than {MAX_DIRS} directories", root.display()))));
             break;
+        }
+        if depth > MAX_DEPTH || leads_back(&dir) {
+            let detail = "a link in a circle, or too many directories in one another";
+            found.push(Err(AdoptError(format!("{}: {detail}", dir.display()))));
+            continue;
         }
         match entries(&dir) {
             Ok(below) => {
@@ -127,6 +130,13 @@ fn certbot(path: &Path) -> Vec<Result<FoundAccount, AdoptError>> {
 fn lego_server(registration: &Path) -> Option<String> {
     let json = read_json(registration).ok()?;
     json.get("server")?.as_str().filter(|server| !server.is_empty()).map(str::to_owned)
+}
+
+/// Whether it is a link to a directory that it is in.
+fn leads_back(dir: &Path) -> bool {
+    let target = dir.is_symlink().then(|| dir.canonicalize().ok()).flatten();
+    let above = dir.parent().and_then(|above| above.canonicalize().ok());
+    target.zip(above).is_some_and(|(target, above)| above.starts_with(target))
 }
 
 /// How many certificates each account renews. What cannot be read is told where its certificate is imported.
