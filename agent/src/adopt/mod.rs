@@ -1,7 +1,10 @@
-//! Brings certificates of other ACME clients into the store, so that a move needs no new orders.
+//! Brings accounts and certificates of other ACME clients into the store, so that a move needs no new orders.
 
-mod key;
+mod account;
+mod account_layout;
+pub(crate) mod key;
 mod layout;
+mod origin;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -15,8 +18,11 @@ use zeroize::Zeroizing;
 
 use crate::config::{CertificateConfig, Config};
 use crate::gate;
-use crate::store::{Metadata, New, Store, chain_from_pem};
-pub use layout::{Client, Found, Origin, find};
+use crate::store::{Glance, Metadata, New, Store, chain_from_pem};
+pub use account::{AdoptedAccount, Choice, adopt_accounts};
+pub use account_layout::{FoundAccount, find_accounts};
+pub use layout::{Client, Found, find};
+pub use origin::Origin;
 
 /// No file of a client is larger.
 const MAX_FILE: u64 = 1 << 20;
@@ -37,7 +43,7 @@ pub enum Adopted {
     NotConfigured(String),
 }
 
-/// Takes over one certificate. `store` is `None` where there is none yet in a dry run.
+/// Takes over one certificate. Without a `store` it is a dry run, which writes nothing at all.
 ///
 /// # Errors
 /// [`AdoptError`]; what was current is current still.
@@ -46,7 +52,6 @@ pub fn adopt(
     store: Option<&Store>,
     found: &Found,
     issuer: Option<&str>,
-    dry_run: bool,
     now: Timestamp,
 ) -> Result<Adopted, AdoptError> {
     let chain = chain_from_pem(&read_limited(&found.chain)?)
@@ -68,19 +73,16 @@ pub fn adopt(
         .map_err(|rejection| AdoptError(format!("{}: {rejection}", found.chain.display())))?;
 
     let name = certificate.name.clone();
-    let Some(store) = store else { return Ok(Adopted::Stored(name)) };
     let failed = |error: crate::store::StoreError| AdoptError(error.to_string());
-    let own = store.certificate(&name).map_err(failed)?;
-    let memory = own.memory().map_err(failed)?;
-    let current = own.load(&memory).map_err(failed)?.generation;
+    let Glance { current, ordering } = Glance::at(&config.state_dir, &name).map_err(failed)?;
     if current.is_some_and(|current| current.is_valid_at(now) && current.leaf.not_after >= leaf.not_after) {
         return Ok(Adopted::Kept(name));
     }
-    if own.journal().map_err(failed)?.is_some() {
+    if ordering {
         let message = format!("{name}: an order is under way; let the agent finish it, then import again");
         return Err(AdoptError(message));
     }
-    if !dry_run {
+    if let Some(store) = store {
         // Taken as it is: another type of key or profile counts from its renewal on, not as a reason for one.
         let metadata = Metadata {
             issuer,
@@ -90,6 +92,7 @@ pub fn adopt(
             stored_at: now,
         };
         let key_pem = key::pem_of(&key);
+        let own = store.certificate(&name).map_err(failed)?;
         let stored = own.put(&New { chain: &chain, key_pem: &key_pem, metadata }).map_err(failed)?;
         own.make_current(stored.number).map_err(failed)?;
     }
@@ -108,13 +111,20 @@ fn issuer_of(
     found: &Found,
     told: Option<&str>,
 ) -> Result<String, AdoptError> {
-    let matched = config.acme.iter().find(|(_, acme)| found.origin.is(&acme.directory));
-    let issuer = told.or(matched.map(|(name, _)| name.as_str())).ok_or_else(|| {
-        AdoptError(format!(
-            "{}: no [acme.NAME] has the directory it came from; give --issuer NAME",
-            found.name
-        ))
-    })?;
+    let issuer = match told {
+        Some(told) => told,
+        None => {
+            let issuers = found.origin.issuers(config, &certificate.issuers);
+            let issuers = issuers.map_err(|error| AdoptError(format!("{}: {error}", found.name)))?;
+            issuers.first().copied().ok_or_else(|| {
+                AdoptError(format!(
+                    "{}: no [acme.NAME] has the directory it came from ({}); give --issuer NAME",
+                    found.name,
+                    found.origin.text()
+                ))
+            })?
+        }
+    };
     if !certificate.issuers.is_empty() && !certificate.issuers.iter().any(|name| name == issuer) {
         return Err(AdoptError(format!(
             "{}: `issuers` of [[certificate]] {} does not have {issuer}; add it, or give --issuer NAME",
@@ -125,8 +135,18 @@ fn issuer_of(
 }
 
 fn snippet(name: &str, names: &[String]) -> String {
+    // A wildcard is a file `_.a.example` (lego) or `wildcard_.a.example` (Caddy); ours begin with a letter or digit.
+    let lower = name.to_ascii_lowercase().replace("wildcard_", "wildcard");
+    let plain = lower.replace(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-'), "-");
+    let plain = plain.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    let name = if plain.len() == lower.len() { plain.to_owned() } else { format!("wildcard.{plain}") };
     // Debug of ASCII names is a TOML basic string.
-    format!("[[certificate]]\nname = {:?}\nidentifiers = {names:?}\n", name.replace('*', "_"))
+    format!("[[certificate]]\nname = {name:?}\nidentifiers = {names:?}\n")
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value, AdoptError> {
+    serde_json::from_slice(&read_limited(path)?)
+        .map_err(|error| AdoptError(format!("{} is not JSON: {error}", path.display())))
 }
 
 fn read_limited(path: &Path) -> Result<Zeroizing<Vec<u8>>, AdoptError> {

@@ -51,8 +51,8 @@ impl Fixture {
     }
 
     fn adopt(&self, found: &Found, dry_run: bool) -> Result<Adopted, AdoptError> {
-        let store = Store::open(&self.config.state_dir).unwrap();
-        adopt(&self.config, Some(&store), found, None, dry_run, Timestamp::now())
+        let store = (!dry_run).then(|| Store::open(&self.config.state_dir).unwrap());
+        adopt(&self.config, store.as_ref(), found, None, Timestamp::now())
     }
 
     fn current(&self) -> Option<u64> {
@@ -90,15 +90,121 @@ fn each_layout_is_found_with_its_ca_and_stored() {
             std::fs::create_dir_all(fixture.path(path).parent().unwrap()).unwrap();
             std::fs::write(fixture.path(path), text).unwrap();
         }
-        let found = find(client, fixture.dir.path()).unwrap();
+        let found = all(find(client, fixture.dir.path()));
         assert_eq!(found.len(), 1, "{client:?}");
         assert!(found[0].origin.is(DIRECTORY) && !found[0].origin.is("https://other.example/directory"));
         assert_eq!(fixture.adopt(&found[0], true).unwrap(), Adopted::Stored("web".into()));
-        assert_eq!(fixture.current(), None, "a dry run stores nothing");
+        assert!(!fixture.path("state").exists(), "a dry run writes nothing");
         assert_eq!(fixture.adopt(&found[0], false).unwrap(), Adopted::Stored("web".into()));
         assert_eq!(fixture.current(), Some(1));
         assert_eq!(fixture.adopt(&found[0], false).unwrap(), Adopted::Kept("web".into()));
+        assert_eq!(fixture.adopt(&found[0], true).unwrap(), Adopted::Kept("web".into()));
     }
+}
+
+fn all<T>(found: Vec<Result<T, AdoptError>>) -> Vec<T> {
+    found.into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn wildcards_are_found_under_the_names_that_clients_give_them() {
+    for (client, chain, key) in [
+        (Client::Lego, "certificates/_.a.example.crt", "certificates/_.a.example.key"),
+        (
+            Client::Caddy,
+            "certificates/ca.example-acme-directory/wildcard_.a.example/wildcard_.a.example.crt",
+            "certificates/ca.example-acme-directory/wildcard_.a.example/wildcard_.a.example.key",
+        ),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.write(&fixture.path(chain), &fixture.path(key), "*.a.example", 90);
+        if client == Client::Lego {
+            let json = r#"{"certUrl":"https://ca.example/cert/1"}"#;
+            std::fs::write(fixture.path("certificates/_.a.example.json"), json).unwrap();
+            std::fs::write(fixture.path("certificates/_.a.example.issuer.crt"), fixture.ca.pem()).unwrap();
+        }
+        let found = all(find(client, fixture.dir.path()));
+        assert_eq!(found.len(), 1, "{client:?}");
+        // What is suggested is a table that the configuration takes, and that takes the certificate.
+        let Adopted::NotConfigured(snippet) = fixture.adopt(&found[0], true).unwrap() else {
+            panic!("taken")
+        };
+        let roots = fixture.path("roots.pem");
+        let text = format!(
+            "state_dir = {:?}\n[acme.le]\ndirectory = \"{DIRECTORY}\"\nterms_of_service_agreed = true\n\
+             challenges = [\"dns-01\"]\ndns = \"zone\"\ntrust_roots = {roots:?}\n\
+             [dns.zone]\ntype = \"rfc2136\"\nserver = \"127.0.0.1:53\"\ntsig_name = \"key\"\n\
+             tsig_key_file = \"/key\"\n{snippet}",
+            fixture.path("state")
+        );
+        fixture.config = Config::from_text(Path::new("test.toml"), &text).unwrap();
+        let name = "wildcard.a.example";
+        assert_eq!(fixture.adopt(&found[0], false).unwrap(), Adopted::Stored(name.into()), "{client:?}");
+    }
+}
+
+#[test]
+fn links_are_followed_and_one_that_leads_nowhere_is_one_finding() {
+    let fixture = Fixture::new();
+    let archive = fixture.path("archive/a.example");
+    fixture.write(&archive.join("fullchain1.pem"), &archive.join("privkey1.pem"), "a.example", 90);
+    for name in ["a.example", "gone.example"] {
+        let live = fixture.path("live").join(name);
+        std::fs::create_dir_all(&live).unwrap();
+        for file in ["fullchain", "privkey"] {
+            let target = format!("../../archive/{name}/{file}1.pem");
+            std::os::unix::fs::symlink(target, live.join(format!("{file}.pem"))).unwrap();
+        }
+        let conf = fixture.path("renewal").join(format!("{name}.conf"));
+        std::fs::create_dir_all(conf.parent().unwrap()).unwrap();
+        std::fs::write(conf, format!("[renewalparams]\naccount = 12\nserver = {DIRECTORY}\n")).unwrap();
+    }
+    std::fs::write(fixture.path("live/README"), "certbot's").unwrap();
+    let found = all(find(Client::Certbot, fixture.dir.path()));
+    assert_eq!(found.len(), 2);
+    assert_eq!(fixture.adopt(&found[0], false).unwrap(), Adopted::Stored("web".into()));
+    let error = fixture.adopt(&found[1], false).unwrap_err().to_string();
+    assert!(error.contains("live/gone.example/fullchain.pem"), "{error}");
+}
+
+#[test]
+fn one_that_cannot_be_read_keeps_no_other_from_being_found() {
+    let fixture = Fixture::new();
+    for name in ["a.example", "b.example"] {
+        let file = |end: &str| fixture.path(&format!("certificates/{name}.{end}"));
+        fixture.write(&file("crt"), &file("key"), name, 90);
+        let json = if name == "a.example" { r#"{"certUrl":"https://ca.ex"# } else { "{}" };
+        std::fs::write(file("json"), json).unwrap();
+    }
+    let found = find(Client::Lego, fixture.dir.path());
+    let [Err(error), Ok(good)] = &found[..] else { panic!("{found:?}") };
+    assert!(error.to_string().contains("a.example.json is not JSON"), "{error}");
+    assert_eq!((good.name.as_str(), &good.origin), ("b.example", &Origin::Unknown));
+    // And where there is nothing, nothing is found.
+    assert_eq!(find(Client::Caddy, &fixture.path("nowhere")).len(), 0);
+}
+
+#[test]
+fn of_two_tables_for_one_ca_the_one_that_the_certificate_names_is_taken() {
+    let origin = Origin::Authority("ca.example".into());
+    let config = |second: &str, issuers: &str| {
+        let text = format!(
+            "[acme.le]\ndirectory = \"{DIRECTORY}\"\nterms_of_service_agreed = true\n\
+             [acme.zz]\ndirectory = \"{second}\"\nterms_of_service_agreed = true\n\
+             [[certificate]]\nname = \"web\"\nidentifiers = [\"a.example\"]\nissuers = {issuers}\n"
+        );
+        Config::from_text(Path::new("test.toml"), &text).unwrap()
+    };
+    let issuers = |second: &str, listed: &str| {
+        let config = config(second, listed);
+        let issuers = origin.issuers(&config, &config.certificates[0].issuers);
+        issuers.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(issuers(DIRECTORY, "[\"zz\"]").unwrap(), ["zz"]);
+    assert_eq!(issuers(DIRECTORY, "[\"le\", \"zz\"]").unwrap(), ["le", "zz"]);
+    assert_eq!(issuers("https://ca.example/other", "[\"zz\"]").unwrap(), ["zz"]);
+    let error = issuers("https://ca.example/other", "[\"le\", \"zz\"]").unwrap_err();
+    assert!(error.to_string().contains("le, zz: give --issuer"), "{error}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ enum Command {
     Why(why::Why),
     /// Show what happened to a certificate.
     History(history::History),
-    /// Take over certificates of another ACME client, without new orders; the agent must not run.
+    /// Take over accounts and certificates of another ACME client, without new orders; the agent must not run.
     Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,

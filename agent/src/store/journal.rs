@@ -66,6 +66,13 @@ impl Journal {
         Ok(Some(journal))
     }
 
+    /// Whether [`Journal::load`] would find one. Changes nothing.
+    pub(super) fn is_in(dir: &Path) -> Result<bool, StoreError> {
+        let order = durable::read(&dir.join(ORDER))?;
+        let whole = order.is_some_and(|text| serde_json::from_slice::<Self>(&text).is_ok());
+        Ok(whole && dir.join(KEY).exists())
+    }
+
     /// The key first: a journal never names a key that is not on disk.
     pub(super) fn save(&self, dir: &Path) -> Result<(), StoreError> {
         durable::write(&dir.join(KEY), self.key_pem.as_bytes(), 0o600)?;

@@ -15,6 +15,7 @@
 pub mod durable;
 pub(crate) mod faults;
 mod generation;
+mod glance;
 mod history;
 mod journal;
 
@@ -28,6 +29,7 @@ pub use crate::lifecycle::{Failure, Memory, Quarantine};
 pub use durable::StoreError;
 pub(crate) use generation::chain_from_pem;
 pub use generation::{Generation, Metadata, New, pem_of};
+pub(crate) use glance::Glance;
 pub use history::HistoryEntry;
 pub use journal::Journal;
 
@@ -49,11 +51,7 @@ impl Store {
     /// See [`StoreError`]; each message names the file and what to do.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         durable::create_dir(dir)?;
-        let mode = std::fs::metadata(dir).map_err(StoreError::system("look at", dir))?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            let fix = format!("chmod 0700 {}", dir.display());
-            return Err(StoreError::TooOpen { path: dir.to_owned(), mode, fix });
-        }
+        check_dir(dir)?;
         let lock_path = dir.join("lock");
         let lock = OwnedLock::acquire(&lock_path)
             .map_err(StoreError::system("lock", &lock_path))?
@@ -343,6 +341,16 @@ fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreErr
         .map_err(|error| StoreError::damaged(path, format!("cannot be written as JSON: {error}")))?;
     bytes.push(b'\n');
     durable::write(path, &bytes, 0o600)
+}
+
+/// Refuses a state directory that others may look into.
+pub(crate) fn check_dir(dir: &Path) -> Result<(), StoreError> {
+    let mode = std::fs::metadata(dir).map_err(StoreError::system("look at", dir))?.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let fix = format!("chmod 0700 {}", dir.display());
+    Err(StoreError::TooOpen { path: dir.to_owned(), mode, fix })
 }
 
 /// Refuses a file with key material that others may read.

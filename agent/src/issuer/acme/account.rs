@@ -1,6 +1,6 @@
 //! The ACME account: made once, kept in `account.key.pem` and `account.json`, loaded when first needed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -234,6 +234,16 @@ impl Accounts {
         let der = BASE64_URL_SAFE_NO_PAD.decode(stored.key_pkcs8.as_bytes()).map(Zeroizing::new);
         let der = der.map_err(|error| self.damaged(&error))?;
         let key = AccountKey::from_pkcs8(&der).map_err(|error| self.damaged(&error))?;
+        let key = Arc::new(key);
+        // An account that another client registered may have a key that instant-acme cannot use. It gets one of
+        // no account then, and what it signs with that is signed anew on its way out.
+        let (http, key_pkcs8) = if key.is_es256() {
+            (self.http.clone(), Zeroizing::new(stored.key_pkcs8.clone()))
+        } else {
+            let (_, substitute) = Key::generate_pkcs8().map_err(|error| self.damaged(&error))?;
+            let substitute = Zeroizing::new(encode(substitute.secret_pkcs8_der()));
+            (self.http.signing_with(Arc::clone(&key)), substitute)
+        };
         // With the URLs instead of the directory instant-acme does not fetch it once more.
         #[derive(Serialize)]
         struct WithUrls<'a> {
@@ -241,18 +251,15 @@ impl Accounts {
             key_pkcs8: &'a str,
             urls: &'a Value,
         }
-        let text = serde_json::to_vec(&WithUrls {
-            id: &stored.id,
-            key_pkcs8: &stored.key_pkcs8,
-            urls: &directory.whole,
-        });
+        let text =
+            serde_json::to_vec(&WithUrls { id: &stored.id, key_pkcs8: &key_pkcs8, urls: &directory.whole });
         let text = Zeroizing::new(text.map_err(|error| self.damaged(&error))?);
         let account = call!(ca, "load the account", async {
             // Parsed anew for each try: the credentials are moved into the account.
             let credentials: AccountCredentials = serde_json::from_slice(&text)?;
-            Account::builder_with_http(Box::new(self.http.clone())).from_credentials(credentials).await
+            Account::builder_with_http(Box::new(http.clone())).from_credentials(credentials).await
         })?;
-        Ok(Session { account, key: Arc::new(key), url: stored.id.clone(), directory })
+        Ok(Session { account, key, url: stored.id.clone(), directory })
     }
 
     /// Registers the key, which is on disk before the CA hears of it. The CA answers a known key with its
@@ -320,13 +327,7 @@ impl Accounts {
         url: String,
         key: &AccountKey,
     ) -> Result<Stored, IssueError> {
-        let key_pkcs8 = encode(key.pkcs8());
-        let stored = Stored { id: url, key_pkcs8, directory: ca.directory.clone() };
-        let text = serde_json::to_vec_pretty(&stored).map(Zeroizing::new).map_err(|error| {
-            IssueError::new(ErrorClass::Ours, format!("cannot write down the account: {error}"))
-        })?;
-        durable::write(&self.dir.join(CREDENTIALS_FILE), &text, 0o600)?;
-        Ok(stored)
+        Ok(write_credentials(&self.dir, &ca.directory, url, key)?)
     }
 
     /// The account key (PEM): the one on disk, else a new one that is on disk when this returns.
@@ -375,6 +376,22 @@ impl Accounts {
         let text = serde_json::to_vec(&self.contacts).unwrap_or_default();
         durable::write(&self.dir.join(CONTACTS_FILE), &text, 0o600)
     }
+}
+
+/// Writes [`CREDENTIALS_FILE`] into `dir`.
+pub(super) fn write_credentials(
+    dir: &Path,
+    directory: &str,
+    url: String,
+    key: &AccountKey,
+) -> Result<Stored, StoreError> {
+    let path = dir.join(CREDENTIALS_FILE);
+    let stored = Stored { id: url, key_pkcs8: encode(key.pkcs8()), directory: directory.to_owned() };
+    let text = serde_json::to_vec_pretty(&stored)
+        .map(Zeroizing::new)
+        .map_err(|error| StoreError::damaged(&path, format!("cannot be written as JSON: {error}")))?;
+    durable::write(&path, &text, 0o600)?;
+    Ok(stored)
 }
 
 #[cfg(test)]

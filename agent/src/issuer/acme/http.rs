@@ -18,6 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::socket::chain_of;
 
+use super::jws::AccountKey;
 use super::nonces::{NONCE_HEADER, Nonces};
 use super::time::CaTime;
 use crate::issuer::{ErrorClass, IssueError};
@@ -85,6 +86,8 @@ pub(super) enum HttpFault {
     TooLarge(String),
     #[error("cannot reach {url}: {detail}")]
     Unreachable { url: String, detail: String },
+    #[error("cannot sign a request to {0} with the account's key: {1}")]
+    Unsigned(String, String),
 }
 
 /// instant-acme's [`HttpClient`] over reqwest.
@@ -93,6 +96,8 @@ pub(super) struct AcmeHttp {
     client: reqwest::Client,
     pub(super) nonces: Arc<Nonces>,
     pub(super) time: Arc<CaTime>,
+    /// Signs what instant-acme asks for, where it cannot.
+    key: Option<Arc<AccountKey>>,
 }
 
 impl AcmeHttp {
@@ -121,7 +126,12 @@ impl AcmeHttp {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| ours(chain_of(&error)))?;
-        Ok(Self { client, nonces: Arc::default(), time: Arc::default() })
+        Ok(Self { client, nonces: Arc::default(), time: Arc::default(), key: None })
+    }
+
+    /// The same client for an account whose key instant-acme cannot use: what that signs is signed anew.
+    pub(super) fn signing_with(&self, key: Arc<AccountKey>) -> Self {
+        Self { key: Some(key), ..self.clone() }
     }
 
     /// What instant-acme asks for. Of a nonce (its only use of HEAD) we may have one already.
@@ -135,7 +145,12 @@ impl AcmeHttp {
             return Ok(BytesResponse { parts, body: Box::new(Bytes::new()) });
         }
         let Ok(body) = body.collect().await;
-        let (parts, body) = self.send(parts.method, &parts.uri, parts.headers, body.to_bytes()).await?;
+        let mut body = body.to_bytes();
+        if let Some(key) = self.key.as_ref().filter(|_| parts.method == Method::POST) {
+            let unsigned = |why| HttpFault::Unsigned(parts.uri.to_string(), why);
+            body = key.sign_again(&body).map_err(unsigned)?.to_string().into();
+        }
+        let (parts, body) = self.send(parts.method, &parts.uri, parts.headers, body).await?;
         // An order ends with its chain: instant-acme has no more use for the nonce that came with it.
         let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if kind.starts_with("application/pem-certificate-chain") {

@@ -17,6 +17,7 @@ mod place;
 mod problem;
 mod profile;
 mod refusal;
+mod takeover;
 mod time;
 mod validate;
 mod wire;
@@ -44,6 +45,7 @@ use crate::clock::Skew;
 use crate::config::AcmeConfig;
 
 pub use self::challenge::{Challenges, Http01, Http01Error, Provisioned, TlsAlpn01};
+pub use self::takeover::{ForeignAccount, TakenOver, take_over};
 
 /// A configured ACME CA with our account there.
 pub struct AcmeIssuer {

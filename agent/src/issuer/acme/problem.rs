@@ -179,7 +179,7 @@ impl Ca {
             HttpFault::Unreachable { .. } | HttpFault::TooLarge(_) => {
                 (ErrorClass::Transient, format!("cannot {doing}: {fault}"))
             }
-            HttpFault::Insecure(_) | HttpFault::BadUrl(..) => {
+            HttpFault::Insecure(_) | HttpFault::BadUrl(..) | HttpFault::Unsigned(..) => {
                 (ErrorClass::Ours, format!("cannot {doing}: {fault}"))
             }
         }

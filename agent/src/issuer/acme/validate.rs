@@ -80,6 +80,7 @@ impl OrderRun<'_> {
     /// the one that failed.
     async fn authorization(&self, order: &mut Order, index: usize) -> Result<Option<Pending>, IssueError> {
         self.check_deadline("validated the names")?;
+        let thumbprint = self.signer.key.thumbprint();
         let looked = call!(self.ca, "read the authorizations", async {
             let mut list = order.authorizations();
             for _ in 0..index {
@@ -106,7 +107,7 @@ impl OrderRun<'_> {
                 offers.push(Offer {
                     token: challenge.token.clone(),
                     // RFC 8555 section 8.1.
-                    key_authorization: format!("{}.{}", challenge.token, self.account.key_thumbprint()),
+                    key_authorization: format!("{}.{thumbprint}", challenge.token),
                     told: challenge.status != ChallengeStatus::Pending,
                     solver,
                 });

@@ -7,19 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use rcgen::{KeyPair, PublicKeyData};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::issuer::acme::account::{CREDENTIALS_FILE, KEY_FILE};
+use crate::issuer::acme::jws::AccountKey;
 use crate::issuer::internal::read_secret;
 
 /// How long a thumbprint is taken for true: the account may be made, or its key changed, while we run, and
 /// everybody may ask port 80 a thousand times a second.
 const KEEP: Duration = Duration::from_secs(5);
-
-/// An uncompressed point of P-256.
-const POINT_BYTES: usize = 65;
 
 /// An account and where its key is.
 struct Account {
@@ -60,7 +56,7 @@ impl Account {
             return thumbprint.clone();
         }
         let thumbprint = match key_of(&self.dir) {
-            Ok(key) => key.as_ref().and_then(thumbprint),
+            Ok(key) => key.map(|key| key.thumbprint()),
             Err(error) => {
                 tracing::warn!(error, "http01.stateless: no account to answer with");
                 None
@@ -81,7 +77,7 @@ fn bare(host: &str) -> String {
 }
 
 /// The key in use: the one of the credentials, else the one about to be registered.
-fn key_of(dir: &Path) -> Result<Option<KeyPair>, String> {
+fn key_of(dir: &Path) -> Result<Option<AccountKey>, String> {
     #[derive(serde::Deserialize, Zeroize, ZeroizeOnDrop)]
     struct Stored {
         key_pkcs8: String,
@@ -97,26 +93,11 @@ fn key_of(dir: &Path) -> Result<Option<KeyPair>, String> {
                 .decode(&stored.key_pkcs8)
                 .map_err(|_| damaged("the key is not base64url".to_owned()))?,
         );
-        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
-        return KeyPair::try_from(&der).map(Some).map_err(|error| damaged(error.to_string()));
+        return AccountKey::from_pkcs8(&der).map(Some).map_err(damaged);
     }
     let path = dir.join(KEY_FILE);
     let Some(pem) = read_secret(&path).map_err(text)? else { return Ok(None) };
-    let pem = std::str::from_utf8(&pem).map_err(|_| format!("{} is not text", path.display()))?;
-    KeyPair::from_pem(pem).map(Some).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The SHA-256 of the public key as a JWK (RFC 7638); `None` if it is not on P-256, which all accounts of ours are.
-fn thumbprint(key: &KeyPair) -> Option<String> {
-    let point = key.der_bytes();
-    if point.len() != POINT_BYTES || point[0] != 4 {
-        return None;
-    }
-    let (x, y) = point[1..].split_at((POINT_BYTES - 1) / 2);
-    let encode = |part| BASE64_URL_SAFE_NO_PAD.encode(part);
-    // Members in the order of RFC 7638 section 3.2, without white space.
-    let jwk = format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, encode(x), encode(y));
-    Some(encode(&sealwire_proto::validate::sha256(jwk.as_bytes())))
+    AccountKey::from_pem(&pem).map(Some).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use rcgen::KeyPair;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+
 use super::*;
 use crate::issuer::acme::Http01;
 use crate::store::durable;
@@ -76,4 +79,16 @@ fn without_an_account_nothing_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let stateless = Stateless::new(map(vec![("ca", dir.path().to_owned())]), BTreeMap::new());
     assert_eq!(stateless.answer("t", None), None);
+}
+
+#[test]
+fn an_account_that_another_client_made_with_an_rsa_key_answers_too() {
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+    use aws_lc_rs::rsa;
+    let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let dir = account(&crate::adopt::key::pem_of(der.as_ref()));
+    let expected = AccountKey::from_pkcs8(der.as_ref()).unwrap().thumbprint();
+    let stateless = Stateless::new(map(vec![("ca", dir.path().to_owned())]), BTreeMap::new());
+    assert_eq!(stateless.answer("t", None).unwrap(), format!("t.{expected}"));
 }

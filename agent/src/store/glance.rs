@@ -1,0 +1,32 @@
+//! A look at what is stored that neither takes the lock nor makes or mends anything.
+
+use std::path::Path;
+
+use super::{CertificateStore, Generation, Journal, StoreError, durable};
+
+/// What there is of one certificate.
+#[derive(Debug, Default)]
+pub(crate) struct Glance {
+    /// The generation that the agent would serve.
+    pub(crate) current: Option<Generation>,
+    /// An order is under way.
+    pub(crate) ordering: bool,
+}
+
+impl Glance {
+    /// Looks at the certificate `name` below the state directory.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a directory cannot be read, or others may read a key.
+    pub(crate) fn at(state_dir: &Path, name: &str) -> Result<Self, StoreError> {
+        let dir = state_dir.join("certificates").join(name);
+        if !dir.join("generations").is_dir() {
+            return Ok(Self::default());
+        }
+        let own = CertificateStore { name: name.to_owned(), live: state_dir.join("live").join(name), dir };
+        // A damaged memory is the agent's to tell.
+        let memory = durable::read(&own.dir.join("memory.json"))?;
+        let memory = memory.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        Ok(Self { current: own.load(&memory)?.generation, ordering: Journal::is_in(&own.dir)? })
+    }
+}
