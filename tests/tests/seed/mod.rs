@@ -8,7 +8,7 @@ use sealwire_tests::world::World;
 
 /// Gives the agent a seed by which it asks for renewal information within a second of a new generation, the first
 /// or the second, of "web".
-pub fn ask_at_once(world: &World) {
+pub(crate) fn ask_at_once(world: &World) {
     let mut name = [0; 8];
     name.copy_from_slice(&sha256(b"web")[..8]);
     let name = u64::from_le_bytes(name);
