@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::CertificateDer;
-use sealwire_agent::config::{AcmeConfig, ChallengeKind, LimitsConfig};
+use sealwire_agent::config::AcmeConfig;
 use sealwire_agent::issuer::acme::{AcmeIssuer, Http01};
 use sealwire_agent::issuer::{
     ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress, RevocationReason,
@@ -38,22 +38,10 @@ async fn issuer(world: &World) -> AcmeIssuer {
     let listener = tokio::net::TcpListener::bind((world.address, 5002)).await.unwrap();
     tokio::spawn(challenges.clone().serve(listener, CancellationToken::new()));
     let config = AcmeConfig {
-        directory: format!("https://{}:14000/dir", world.address),
-        contacts: Vec::new(),
         ca_file: Some(world.path("pebble-ca.pem")),
         trust_roots: Some(world.path("pebble-root.pem")),
-        profile: None,
-        lifetimes: std::collections::BTreeMap::new(),
-        preferred_chain: None,
-        eab: None,
-        terms_of_service_agreed: true,
         timeout: Duration::from_secs(60),
-        parallel_orders: 4,
-        limits: LimitsConfig::default(),
-        rehearsal: None,
-        challenges: vec![ChallengeKind::Http01],
-        dns: None,
-        resolvers: Vec::new(),
+        ..AcmeConfig::agreed(format!("https://{}:14000/dir", world.address))
     };
     AcmeIssuer::open("pebble".into(), world.path("account"), config, challenges).unwrap()
 }

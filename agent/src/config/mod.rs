@@ -204,6 +204,31 @@ pub struct AcmeConfig {
     pub resolvers: Vec<SocketAddr>,
 }
 
+impl AcmeConfig {
+    /// A CA whose terms are agreed to, with all else as it is when unset.
+    #[must_use]
+    pub fn agreed(directory: impl Into<String>) -> Self {
+        Self {
+            directory: directory.into(),
+            contacts: Vec::new(),
+            ca_file: None,
+            trust_roots: None,
+            terms_of_service_agreed: true,
+            profile: None,
+            lifetimes: BTreeMap::new(),
+            preferred_chain: None,
+            eab: None,
+            timeout: default_order_timeout(),
+            parallel_orders: default_parallel_orders(),
+            limits: LimitsConfig::default(),
+            rehearsal: None,
+            challenges: challenge::default_challenges(),
+            dns: None,
+            resolvers: Vec::new(),
+        }
+    }
+}
+
 /// `[acme.NAME.eab]` (RFC 8555 section 7.3.4)
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

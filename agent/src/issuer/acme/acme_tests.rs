@@ -3,8 +3,6 @@
 use sealwire_proto::v1::StepKind;
 
 use super::*;
-use crate::config::ChallengeKind;
-use crate::config::LimitsConfig;
 use crate::issuer::Placed;
 use crate::store::StoreError;
 
@@ -20,24 +18,7 @@ impl Progress for Nobody {
 }
 
 fn config() -> AcmeConfig {
-    AcmeConfig {
-        directory: "http://127.0.0.1:1/dir".into(),
-        contacts: Vec::new(),
-        ca_file: None,
-        trust_roots: None,
-        profile: None,
-        lifetimes: std::collections::BTreeMap::new(),
-        preferred_chain: None,
-        eab: None,
-        terms_of_service_agreed: true,
-        timeout: Duration::from_mins(5),
-        parallel_orders: 4,
-        limits: LimitsConfig::default(),
-        rehearsal: None,
-        challenges: vec![ChallengeKind::Http01],
-        dns: None,
-        resolvers: Vec::new(),
-    }
+    AcmeConfig::agreed("http://127.0.0.1:1/dir")
 }
 
 fn open(config: AcmeConfig) -> Result<AcmeIssuer, IssueError> {

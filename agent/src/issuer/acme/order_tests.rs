@@ -16,7 +16,7 @@ use rcgen::{CertificateParams, CertificateSigningRequestParams, Issuer as Signer
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{AcmeConfig, ChallengeKind, LimitsConfig};
+use crate::config::AcmeConfig;
 use crate::issuer::acme::{AcmeIssuer, Http01};
 use crate::issuer::{Issuer, OrderRequest, Placed};
 use crate::store::StoreError;
@@ -85,24 +85,7 @@ impl FakeCa {
     }
 
     fn issuer_with(&self, dir: &Path, challenges: Challenges) -> AcmeIssuer {
-        let config = AcmeConfig {
-            directory: self.url("dir"),
-            contacts: Vec::new(),
-            ca_file: None,
-            trust_roots: None,
-            profile: None,
-            lifetimes: std::collections::BTreeMap::new(),
-            preferred_chain: None,
-            eab: None,
-            terms_of_service_agreed: true,
-            timeout: Duration::from_secs(3),
-            parallel_orders: 4,
-            limits: LimitsConfig::default(),
-            rehearsal: None,
-            challenges: vec![ChallengeKind::Http01],
-            dns: None,
-            resolvers: Vec::new(),
-        };
+        let config = AcmeConfig { timeout: Duration::from_secs(3), ..AcmeConfig::agreed(self.url("dir")) };
         AcmeIssuer::open("fake".into(), dir.to_owned(), config, challenges).unwrap()
     }
 }

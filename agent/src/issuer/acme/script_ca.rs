@@ -17,7 +17,7 @@ use sealwire_proto::v1::StepKind;
 use serde_json::{Value, json};
 
 use super::{AcmeIssuer, Http01};
-use crate::config::{AcmeConfig, ChallengeKind, LimitsConfig};
+use crate::config::AcmeConfig;
 use crate::issuer::{OrderRequest, Placed, Progress};
 use crate::store::StoreError;
 
@@ -85,24 +85,7 @@ impl ScriptCa {
     }
 
     pub(super) fn issuer(&self, dir: &Path) -> AcmeIssuer {
-        let config = AcmeConfig {
-            directory: self.url("/dir"),
-            contacts: Vec::new(),
-            ca_file: None,
-            trust_roots: None,
-            profile: None,
-            lifetimes: std::collections::BTreeMap::new(),
-            preferred_chain: None,
-            eab: None,
-            terms_of_service_agreed: true,
-            timeout: Duration::from_secs(5),
-            parallel_orders: 4,
-            limits: LimitsConfig::default(),
-            rehearsal: None,
-            challenges: vec![ChallengeKind::Http01],
-            dns: None,
-            resolvers: Vec::new(),
-        };
+        let config = AcmeConfig { timeout: Duration::from_secs(5), ..AcmeConfig::agreed(self.url("/dir")) };
         AcmeIssuer::open("fake".into(), dir.to_owned(), config, Http01::new()).unwrap()
     }
 

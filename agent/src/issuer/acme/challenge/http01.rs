@@ -16,10 +16,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::listen::accept;
 use super::stateless::Stateless;
 use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
 use crate::config::ChallengeKind;
@@ -34,17 +34,11 @@ const MAX_TOKEN_BYTES: usize = 128;
 /// What is well-formed enough to be answered without being known: 128 bits (RFC 8555 section 8.3).
 const MIN_TOKEN_BYTES: usize = 22;
 
-/// Port 80 is open to everyone, and a CA validates from a handful of addresses at once.
-const MAX_CONNECTIONS: usize = 256;
-
 /// How long a client may take to send its request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one connection may last: a CA asks one thing and goes.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A pause after a failed accept (out of file descriptors, mostly), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a challenge cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,37 +131,7 @@ impl Http01 {
     /// Answers CAs on `listener` until `shutdown`. Anything but a known token gets 404.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let router = Router::new().route(&format!("{PATH}{{token}}"), get(respond)).with_state(self);
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            let accepted = async {
-                // Taken before accept: more clients than slots wait in the kernel's backlog.
-                let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-                Some((listener.accept().await, slot))
-            };
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => return,
-                accepted = accepted => accepted,
-            };
-            let Some((connection, slot)) = accepted else { return };
-            match connection {
-                Ok((stream, peer)) => {
-                    let connection = serve_connection(stream, router.clone());
-                    let shutdown = shutdown.clone();
-                    tokio::spawn(async move {
-                        let _slot = slot;
-                        tokio::select! {
-                            () = shutdown.cancelled() => {}
-                            () = connection => {}
-                        }
-                        tracing::trace!(%peer, "connection for a challenge closed");
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection for a challenge");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        accept(listener, shutdown, |stream| serve_connection(stream, router.clone())).await;
     }
 }
 

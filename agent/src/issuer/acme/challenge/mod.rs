@@ -5,6 +5,7 @@ mod dns;
 mod dns01;
 mod dns_persist01;
 mod http01;
+mod listen;
 mod stateless;
 mod tls_alpn01;
 

@@ -14,25 +14,19 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::listen::accept;
 use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
 use crate::config::ChallengeKind;
 
 /// RFC 8737 section 6.2.
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
-/// Port 443 is open to everyone, and a CA validates from a handful of addresses at once.
-const MAX_CONNECTIONS: usize = 256;
-
 /// How long one handshake may last; nothing follows it (RFC 8737 section 3).
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A pause after a failed accept (out of file descriptors, mostly), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A certificate and how many orders want it.
 struct Answer {
@@ -95,7 +89,8 @@ impl TlsAlpn01 {
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         // One handshake and gone: nothing to resume.
         config.send_tls13_tickets = 0;
-        Ok(accept(listener, TlsAcceptor::from(Arc::new(config)), shutdown))
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(accept(listener, shutdown, move |stream| handshake(stream, acceptor.clone())))
     }
 }
 
@@ -119,40 +114,7 @@ impl ResolvesServerCert for TlsAlpn01 {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let accepted = async {
-            // Taken before accept: more clients than slots wait in the kernel's backlog.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((listener.accept().await, slot))
-        };
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = accepted => accepted,
-        };
-        let Some((connection, slot)) = accepted else { return };
-        match connection {
-            Ok((stream, peer)) => {
-                let (acceptor, shutdown) = (acceptor.clone(), shutdown.clone());
-                tokio::spawn(async move {
-                    let _slot = slot;
-                    tokio::select! {
-                        () = shutdown.cancelled() => {}
-                        () = handshake(stream, &acceptor) => {}
-                    }
-                    tracing::trace!(%peer, "connection for a challenge closed");
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection for a challenge");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor) {
+async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) {
     let exchange = async {
         let mut stream = acceptor.accept(stream).await?;
         tokio::io::AsyncWriteExt::shutdown(&mut stream).await
