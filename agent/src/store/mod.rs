@@ -49,11 +49,7 @@ impl Store {
     /// See [`StoreError`]; each message names the file and what to do.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         durable::create_dir(dir)?;
-        let mode = std::fs::metadata(dir).map_err(StoreError::system("look at", dir))?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            let fix = format!("chmod 0700 {}", dir.display());
-            return Err(StoreError::TooOpen { path: dir.to_owned(), mode, fix });
-        }
+        check_dir_private(dir)?;
         let lock_path = dir.join("lock");
         let lock = OwnedLock::acquire(&lock_path)
             .map_err(StoreError::system("lock", &lock_path))?
@@ -79,6 +75,13 @@ impl Store {
         let own = CertificateStore { name: name.to_owned(), dir, live: self.dir.join("live").join(name) };
         own.sweep();
         Ok(own)
+    }
+
+    /// The part of one certificate, to look at without a lock: nothing is made or swept.
+    #[must_use]
+    pub fn peek(dir: &Path, name: &str) -> CertificateStore {
+        let (own, live) = (dir.join("certificates").join(name), dir.join("live").join(name));
+        CertificateStore { name: name.to_owned(), dir: own, live }
     }
 
     /// Reads a JSON document; `None` if there is none. A damaged one is moved aside, told, and taken as
@@ -343,6 +346,16 @@ fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreErr
         .map_err(|error| StoreError::damaged(path, format!("cannot be written as JSON: {error}")))?;
     bytes.push(b'\n');
     durable::write(path, &bytes, 0o600)
+}
+
+/// Refuses a state directory that others may read.
+pub(crate) fn check_dir_private(dir: &Path) -> Result<(), StoreError> {
+    let mode = std::fs::metadata(dir).map_err(StoreError::system("look at", dir))?.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let fix = format!("chmod 0700 {}", dir.display());
+    Err(StoreError::TooOpen { path: dir.to_owned(), mode, fix })
 }
 
 /// Refuses a file with key material that others may read.

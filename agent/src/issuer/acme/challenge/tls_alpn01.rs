@@ -23,7 +23,7 @@ use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
 use crate::config::ChallengeKind;
 
 /// RFC 8737 section 6.2.
-const PROTOCOL: &[u8] = b"acme-tls/1";
+pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// Port 443 is open to everyone, and a CA validates from a handful of addresses at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -55,7 +55,7 @@ impl TlsAlpn01 {
         Self::default()
     }
 
-    fn provision(&self, identifier: &str, digest: [u8; 32]) -> Result<Served, ChallengeError> {
+    pub(super) fn provision(&self, identifier: &str, digest: [u8; 32]) -> Result<Served, ChallengeError> {
         let server_name = server_name(identifier);
         let certificate = certificate(identifier, &digest)?;
         let mut answers = self.lock();
@@ -165,7 +165,7 @@ async fn handshake(stream: TcpStream, acceptor: &TlsAcceptor) {
 }
 
 /// What the CA puts into the SNI: an address has its reverse name there (RFC 8738 section 6).
-fn server_name(identifier: &str) -> String {
+pub(super) fn server_name(identifier: &str) -> String {
     match identifier.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {
             let [a, b, c, d] = address.octets();
@@ -203,7 +203,7 @@ fn certificate(identifier: &str, digest: &[u8; 32]) -> Result<Arc<CertifiedKey>,
 }
 
 /// A challenge that is answered as long as this lives.
-struct Served {
+pub(super) struct Served {
     tls_alpn01: TlsAlpn01,
     server_name: String,
     digest: [u8; 32],
