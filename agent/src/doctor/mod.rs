@@ -6,7 +6,9 @@ mod authority;
 mod caa;
 mod challenge;
 mod delegation;
+mod listeners;
 mod names;
+mod records;
 mod sockets;
 mod state;
 mod tls;
@@ -21,7 +23,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use self::challenge::Listeners;
+use self::listeners::Listeners;
 use self::state::Running;
 use crate::config::{CertificateConfig, Config};
 use crate::issuer::acme::survey::Survey;
