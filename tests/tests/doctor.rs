@@ -152,6 +152,33 @@ async fn names_that_cannot_be_validated() {
     assert!(!world.path("state").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_01_is_followed_over_its_alias_and_nothing_is_set() {
+    let world = World::new();
+    let Some(pebble) = Pebble::start(&world, &[]).await else { return };
+    pebble.dns().set("set-default-ipv4", &json!({"ip": ""})).await;
+    pebble.dns().set_cname("_acme-challenge.a.test", "x.delegated.example").await;
+    let acme = format!(
+        "challenges = [\"dns-01\"]\ndns = \"hook\"\nresolvers = [\"{}:8053\"]\n\
+         [dns.hook]\ntype = \"exec\"\nprogram = \"/usr/bin/touch\"\nargs = [\"{}\"]\n",
+        world.address,
+        world.path("called").display()
+    );
+    world.configure_agent(&settings(&pebble, &acme, &["a.test", "*.a.test"]));
+    let findings = doctor(&world, options()).await;
+    // challtestsrv knows no NS records; a name without an address is no matter here.
+    assert_eq!(worst(&findings), Level::Warning, "{findings:#?}");
+    let record = only(&findings, "dns-01", "_acme-challenge.a.test");
+    assert!(record.message.contains("goes to x.delegated.example., but no zone"), "{record:?}");
+    assert!(record.advice.as_deref().unwrap().contains("dig NS"), "{record:?}");
+    assert!(
+        !findings.iter().any(|finding| matches!(finding.check, "dns" | "http-01" | "listen")),
+        "{findings:#?}"
+    );
+    assert!(!world.path("called").exists());
+    assert_eq!(pebble.server.count("POST "), 0);
+}
+
 /// A CA that has a directory and nonces, says that it is `date`, and notes what it is asked.
 async fn directory(world: &World, date: &str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind((world.address, 0)).await.unwrap();

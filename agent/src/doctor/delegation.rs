@@ -1,7 +1,7 @@
 //! DNS-01: where the record would go, and whether the servers of that zone can be asked. Nothing is set.
 
 use futures_util::future::join_all;
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use tokio::time::timeout;
 
 use super::names::{NoAnswer, ask, dns_name};
@@ -40,8 +40,11 @@ async fn look(fqdn: &Name, resolver: &Resolver, follow_cname: bool) -> Result<(N
     } else {
         fqdn.clone()
     };
-    let servers = ask(resolver, async |server: Resolver| server.authorities(&target).await).await?;
+    // Some resolvers do not tell name servers; what a CA asks for decides.
+    let servers = ask(resolver, async |server: Resolver| server.authorities(&target).await).await;
+    let servers = servers.unwrap_or_default();
     if servers.is_empty() {
+        ask(resolver, async |server: Resolver| server.ask(&target, RecordType::TXT).await).await?;
         return Ok((target, Zone::Unknown));
     }
     let asked = join_all(servers.iter().map(|server| timeout(STEP_TIMEOUT, server.txt(&target)))).await;

@@ -40,9 +40,9 @@ impl Running {
     /// Looks, without taking the lock.
     pub(super) async fn look(config: &Config) -> Self {
         let lock = config.state_dir.join("lock");
-        let held = std::fs::metadata(&lock).is_ok_and(|found| is_locked(&found));
-        let written = held.then(|| std::fs::read_to_string(&lock).ok()?.trim().parse().ok());
-        let mut running = Self { pid: written.flatten(), is: held, ..Self::default() };
+        let pid: Option<u32> = std::fs::read_to_string(&lock).ok().and_then(|text| text.trim().parse().ok());
+        let held = std::fs::metadata(&lock).is_ok_and(|found| is_locked(&found, pid));
+        let mut running = Self { pid: pid.filter(|_| held), is: held, ..Self::default() };
         let asked = async {
             let channel = dial(&config.admin.socket).await.map_err(|error| error.to_string())?;
             let reply = AdminServiceClient::new(channel).status(StatusRequest {}).await;
@@ -68,11 +68,16 @@ impl Running {
 }
 
 /// Whether somebody holds a lock on a file (proc_locks(5)); asking the file itself would take the lock.
-fn is_locked(file: &Metadata) -> bool {
+fn is_locked(file: &Metadata, pid: Option<u32>) -> bool {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inode = format!(":{}", file.ino());
-    // Not by the device: btrfs and overlays show another one there than stat tells.
-    let ours = |line: &str| line.contains(" FLOCK ") && line.split(' ').any(|word| word.ends_with(&inode));
+    // Not by the device: btrfs and overlays show another one there than stat tells. So by the owner as well.
+    let (inode, pid) = (format!(":{}", file.ino()), pid.map(|pid| pid.to_string()));
+    let ours = |line: &str| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        words.contains(&"FLOCK")
+            && words.iter().any(|word| word.ends_with(&inode))
+            && pid.as_deref().is_none_or(|pid| words.contains(&pid))
+    };
     locks.lines().any(ours)
 }
 
