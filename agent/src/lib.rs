@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod doctor;
 pub mod gate;
 pub mod issuer;
 pub mod keys;

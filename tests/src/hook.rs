@@ -136,6 +136,11 @@ impl Dns {
         self.post("set-cname", &json!({"host": dotted(host), "target": dotted(target)})).await;
     }
 
+    /// Any other change, such as `add-caa`, with its body.
+    pub async fn set(&self, path: &str, body: &Value) {
+        self.post(path, body).await;
+    }
+
     async fn post(&self, path: &str, body: &Value) {
         let exchange = async {
             let mut stream = TcpStream::connect(self.management).await?;

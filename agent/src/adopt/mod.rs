@@ -74,7 +74,8 @@ pub fn adopt(
 
     let name = certificate.name.clone();
     let failed = |error: crate::store::StoreError| AdoptError(error.to_string());
-    let Glance { current, ordering } = Glance::at(&config.state_dir, &name).map_err(failed)?;
+    let Glance { loaded, ordering } = Glance::at(&config.state_dir, &name).map_err(failed)?;
+    let current = loaded.generation;
     if current.is_some_and(|current| current.is_valid_at(now) && current.leaf.not_after >= leaf.not_after) {
         return Ok(Adopted::Kept(name));
     }

@@ -11,7 +11,7 @@ use crate::adopt::{
     find_accounts,
 };
 use crate::config::Config;
-use crate::store::{Store, check_dir};
+use crate::store::{Store, check_dir_private};
 
 #[derive(Debug, Args)]
 pub(super) struct Import {
@@ -64,7 +64,7 @@ impl Import {
         let store = match self.dry_run {
             false => Some(Store::open(&config.state_dir).map_err(failed)?),
             true if config.state_dir.exists() => {
-                check_dir(&config.state_dir).map_err(failed)?;
+                check_dir_private(&config.state_dir).map_err(failed)?;
                 None
             }
             true => None,

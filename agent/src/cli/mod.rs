@@ -9,6 +9,7 @@ mod account;
 mod ca;
 mod client;
 mod config;
+mod doctor;
 mod history;
 mod import;
 mod inspect;
@@ -60,6 +61,8 @@ enum Command {
     Plan(plan::Plan),
     /// Tell why the next action of a certificate is what it is, with the numbers.
     Why(why::Why),
+    /// Check before the first order, or at any time: DNS, CAA, challenges, CAs, files. Writes nothing.
+    Doctor(doctor::Doctor),
     /// Show what happened to a certificate.
     History(history::History),
     /// Take over accounts and certificates of another ACME client, without new orders; the agent must not run.
@@ -112,6 +115,7 @@ impl Cli {
             Command::Inspect(command) => block_on(command.run(&global)),
             Command::Plan(command) => block_on(command.run(&global)),
             Command::Why(command) => block_on(command.run(&global)),
+            Command::Doctor(command) => block_on(command.run(&global)),
             Command::History(command) => block_on(command.run(&global)),
             Command::Watch => block_on(renew::watch(&global)),
             Command::Ca(command) => block_on(command.run(&global)),

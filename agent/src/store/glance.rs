@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{CertificateStore, Generation, Journal, StoreError, durable};
+use super::{CertificateStore, Journal, Loaded, StoreError, durable};
 
 /// What there is of one certificate.
 #[derive(Debug, Default)]
 pub(crate) struct Glance {
-    /// The generation that the agent would serve.
-    pub(crate) current: Option<Generation>,
+    /// The generation that the agent would serve, and damage.
+    pub(crate) loaded: Loaded,
     /// An order is under way.
     pub(crate) ordering: bool,
 }
@@ -27,6 +27,6 @@ impl Glance {
         // A damaged memory is the agent's to tell.
         let memory = durable::read(&own.dir.join("memory.json"))?;
         let memory = memory.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Ok(Self { current: own.load(&memory)?.generation, ordering: Journal::is_in(&own.dir)? })
+        Ok(Self { loaded: own.load(&memory)?, ordering: Journal::is_in(&own.dir)? })
     }
 }

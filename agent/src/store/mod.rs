@@ -51,7 +51,7 @@ impl Store {
     /// See [`StoreError`]; each message names the file and what to do.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         durable::create_dir(dir)?;
-        check_dir(dir)?;
+        check_dir_private(dir)?;
         let lock_path = dir.join("lock");
         let lock = OwnedLock::acquire(&lock_path)
             .map_err(StoreError::system("lock", &lock_path))?
@@ -343,8 +343,8 @@ fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreErr
     durable::write(path, &bytes, 0o600)
 }
 
-/// Refuses a state directory that others may look into.
-pub(crate) fn check_dir(dir: &Path) -> Result<(), StoreError> {
+/// Refuses a state directory that others may read.
+pub(crate) fn check_dir_private(dir: &Path) -> Result<(), StoreError> {
     let mode = std::fs::metadata(dir).map_err(StoreError::system("look at", dir))?.mode() & 0o7777;
     if mode & 0o077 == 0 {
         return Ok(());

@@ -43,6 +43,9 @@ pub(super) struct Meta {
     pub(super) terms_of_service: Option<String>,
     #[serde(default)]
     pub(super) external_account_required: bool,
+    /// Names by which it may be called in CAA records (RFC 8555 section 7.1.1).
+    #[serde(default)]
+    pub(super) caa_identities: Vec<String>,
     /// Name and description.
     #[serde(default)]
     pub(super) profiles: BTreeMap<String, Value>,

@@ -17,6 +17,7 @@ mod place;
 mod problem;
 mod profile;
 mod refusal;
+pub(crate) mod survey;
 mod takeover;
 mod time;
 mod validate;
@@ -44,6 +45,8 @@ use super::{
 use crate::clock::Skew;
 use crate::config::AcmeConfig;
 
+pub(crate) use self::challenge::survey as challenge_survey;
+pub(crate) use self::challenge::{AliasError, DnsError, PATH, Resolver};
 pub use self::challenge::{Challenges, Http01, Http01Error, Provisioned, TlsAlpn01};
 pub use self::takeover::{ForeignAccount, TakenOver, take_over};
 

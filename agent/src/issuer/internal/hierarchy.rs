@@ -26,7 +26,7 @@ const INTERMEDIATE_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 90
 const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// The operator is told about the end of the root this long before.
-const ROOT_NOTICE: SignedDuration = SignedDuration::from_hours(24 * 365);
+pub(super) const ROOT_NOTICE: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// RFC 5280 appendix A: ub-common-name is 64 characters; the rest of ours fits beside this.
 const NAME_IN_SUBJECT_CHARS: usize = 32;
@@ -268,12 +268,12 @@ fn shortened(name: &str) -> String {
     name.chars().take(NAME_IN_SUBJECT_CHARS).collect()
 }
 
-fn intermediate_stem(number: u64) -> String {
+pub(super) fn intermediate_stem(number: u64) -> String {
     format!("intermediate-{number}")
 }
 
 /// The highest N of `intermediate-N.pem`; 0 if there is none.
-fn newest_intermediate(dir: &Path) -> Result<u64, StoreError> {
+pub(super) fn newest_intermediate(dir: &Path) -> Result<u64, StoreError> {
     let mut newest = 0;
     for entry in std::fs::read_dir(dir).map_err(StoreError::system("list", dir))? {
         let entry = entry.map_err(StoreError::system("list", dir))?;

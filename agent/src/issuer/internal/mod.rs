@@ -12,6 +12,7 @@ mod constraints;
 mod hierarchy;
 mod leaf;
 mod secret;
+pub(crate) mod survey;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -26,7 +26,7 @@ use crate::config::ChallengeKind;
 use crate::issuer::ErrorClass;
 
 /// The path below which the CA asks (RFC 8555 section 8.3).
-pub(in super::super) const PATH: &str = "/.well-known/acme-challenge/";
+pub(crate) const PATH: &str = "/.well-known/acme-challenge/";
 
 /// RFC 8555 section 8.3 wants at least 128 bits (22 characters) and names no upper bound; CAs use 43.
 const MAX_TOKEN_BYTES: usize = 128;

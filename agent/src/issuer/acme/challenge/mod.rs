@@ -7,6 +7,7 @@ mod dns_persist01;
 mod http01;
 mod listen;
 mod stateless;
+pub(crate) mod survey;
 mod tls_alpn01;
 
 use async_trait::async_trait;
@@ -18,11 +19,12 @@ use crate::issuer::ErrorClass;
 use crate::store::StoreError;
 
 pub use self::choose::Challenges;
+pub(crate) use self::dns::{AliasError, DnsError, Resolver};
 pub use self::http01::{Http01, Http01Error, Provisioned};
 pub use self::tls_alpn01::TlsAlpn01;
 
 pub(super) use self::dns_persist01::{Standing, issuer_domains};
-pub(super) use self::http01::PATH;
+pub(crate) use self::http01::PATH;
 
 /// Challenges of one kind that are answered at a time: 40 orders of 100 names each.
 const MAX_PENDING: usize = 4096;

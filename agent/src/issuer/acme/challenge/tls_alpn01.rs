@@ -23,7 +23,7 @@ use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
 use crate::config::ChallengeKind;
 
 /// RFC 8737 section 6.2.
-const PROTOCOL: &[u8] = b"acme-tls/1";
+pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// How long one handshake may last; nothing follows it (RFC 8737 section 3).
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ impl TlsAlpn01 {
         Self::default()
     }
 
-    fn provision(&self, identifier: &str, digest: [u8; 32]) -> Result<Served, ChallengeError> {
+    pub(super) fn provision(&self, identifier: &str, digest: [u8; 32]) -> Result<Served, ChallengeError> {
         let server_name = server_name(identifier);
         let certificate = certificate(identifier, &digest)?;
         let mut answers = self.lock();
@@ -127,7 +127,7 @@ async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) {
 }
 
 /// What the CA puts into the SNI: an address has its reverse name there (RFC 8738 section 6).
-fn server_name(identifier: &str) -> String {
+pub(super) fn server_name(identifier: &str) -> String {
     match identifier.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {
             let [a, b, c, d] = address.octets();
@@ -165,7 +165,7 @@ fn certificate(identifier: &str, digest: &[u8; 32]) -> Result<Arc<CertifiedKey>,
 }
 
 /// A challenge that is answered as long as this lives.
-struct Served {
+pub(super) struct Served {
     tls_alpn01: TlsAlpn01,
     server_name: String,
     digest: [u8; 32],

@@ -23,7 +23,7 @@ const UDP_BUFFER_BYTES: usize = 4096;
 
 /// Why a server gave no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in super::super) enum DnsError {
+pub(crate) enum DnsError {
     /// No answer.
     #[error("DNS server {server}: {detail}")]
     Unreachable {

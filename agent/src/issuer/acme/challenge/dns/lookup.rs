@@ -22,7 +22,7 @@ const DNS_PORT: u16 = 53;
 
 /// Recursive servers to ask.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Resolver {
+pub(crate) struct Resolver {
     servers: Vec<SocketAddr>,
     /// 53, except in tests.
     authority_port: u16,
@@ -30,14 +30,14 @@ pub(in super::super) struct Resolver {
 
 /// A server of a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) name: Name,
-    pub(super) addresses: Vec<SocketAddr>,
+pub(crate) struct Authority {
+    pub(crate) name: Name,
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 /// Why an alias leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in super::super) enum AliasError {
+pub(crate) enum AliasError {
     /// No answer.
     #[error(transparent)]
     Dns(#[from] DnsError),
@@ -50,7 +50,7 @@ pub(in super::super) enum AliasError {
 
 impl Resolver {
     /// The first list that is not empty, else the servers of `/etc/resolv.conf`.
-    pub(in super::super) fn new(lists: &[&[SocketAddr]]) -> Self {
+    pub(crate) fn new(lists: &[&[SocketAddr]]) -> Self {
         let mut servers = lists.iter().find(|list| !list.is_empty()).map(|list| list.to_vec());
         let servers = servers.get_or_insert_with(system_resolvers);
         servers.truncate(MAX_RESOLVERS);
@@ -63,8 +63,13 @@ impl Resolver {
         self
     }
 
+    /// The same, one server each.
+    pub(crate) fn each(&self) -> Vec<Self> {
+        self.servers.iter().map(|&server| Self { servers: vec![server], ..self.clone() }).collect()
+    }
+
     /// Asks one server after the other until one answers.
-    async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, DnsError> {
+    pub(crate) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, DnsError> {
         let mut last = None;
         for &server in &self.servers {
             match query(server, name, kind, true).await {
@@ -84,7 +89,7 @@ impl Resolver {
     }
 
     /// Where the aliases of `name` lead; `name` itself if it has none.
-    pub(in super::super) async fn target(&self, name: &Name) -> Result<Name, AliasError> {
+    pub(crate) async fn target(&self, name: &Name) -> Result<Name, AliasError> {
         let mut at = name.to_lowercase();
         let mut seen = BTreeSet::from([at.clone()]);
         // One question more than hops: the last must say that it is none.
@@ -104,7 +109,7 @@ impl Resolver {
     }
 
     /// The servers of the zone that `name` is in.
-    pub(super) async fn authorities(&self, name: &Name) -> Result<Vec<Authority>, DnsError> {
+    pub(crate) async fn authorities(&self, name: &Name) -> Result<Vec<Authority>, DnsError> {
         let mut zone = name.to_lowercase();
         while !zone.is_root() {
             let answer = self.ask(&zone, RecordType::NS).await?;
@@ -147,7 +152,7 @@ impl Resolver {
 
 impl Authority {
     /// The TXT records it has at `name`.
-    pub(super) async fn txt(&self, name: &Name) -> Result<Vec<String>, DnsError> {
+    pub(crate) async fn txt(&self, name: &Name) -> Result<Vec<String>, DnsError> {
         let mut last = None;
         for &address in &self.addresses {
             match query(address, name, RecordType::TXT, false).await {

@@ -21,7 +21,8 @@ use super::ChallengeError;
 use crate::config::{DnsConfig, DnsType};
 use crate::issuer::internal::read_secret;
 
-pub(super) use self::lookup::{AliasError, Resolver};
+pub(crate) use self::client::DnsError;
+pub(crate) use self::lookup::{AliasError, Resolver};
 pub(super) use self::propagation::{Seen, look, wait};
 
 /// Secrets are a line or two.
