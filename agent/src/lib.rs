@@ -13,6 +13,7 @@ pub mod config;
 pub mod delivery;
 pub mod doctor;
 pub mod gate;
+pub mod incident;
 pub mod issuer;
 pub mod keys;
 pub mod lifecycle;

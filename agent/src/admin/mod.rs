@@ -10,9 +10,11 @@ use futures_util::Stream;
 use jiff::{SignedDuration, Timestamp};
 use sealwire_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use sealwire_proto::v1::{
-    AccountReply, AccountRequest, CaRootReply, CaRootRequest, ChainReply, ChainRequest, HistoryReply,
-    HistoryRequest, PlanRequest, PlannedOrder, RenewRequest, RevokeReply, RevokeRequest, StatusReply,
-    StatusRequest, Step, StepKind, WatchRequest, WhyReply, WhyRequest, history_reply, why_reply,
+    AccountReply, AccountRequest, CaRootReply, CaRootRequest, CaRotateRequest, CaStatusReply,
+    CaStatusRequest, ChainReply, ChainRequest, DrillRequest, HistoryReply, HistoryRequest, IncidentsReply,
+    IncidentsRequest, NodeControlReply, NodeControlRequest, PlanRequest, PlannedOrder, RenewRequest,
+    RevokeReply, RevokeRequest, StatusReply, StatusRequest, Step, StepKind, WatchRequest, WhyReply,
+    WhyRequest, history_reply, why_reply,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -151,6 +153,31 @@ impl AdminService for Admin {
 
     async fn account(&self, request: Request<AccountRequest>) -> Result<Response<AccountReply>, Status> {
         Ok(Response::new(self.account_of(request.into_inner()).await?))
+    }
+
+    async fn incidents(&self, _: Request<IncidentsRequest>) -> Result<Response<IncidentsReply>, Status> {
+        Err(Status::unimplemented("incidents"))
+    }
+
+    async fn node_control(
+        &self,
+        _: Request<NodeControlRequest>,
+    ) -> Result<Response<NodeControlReply>, Status> {
+        Err(Status::unimplemented("node"))
+    }
+
+    type DrillStream = StepStream;
+
+    async fn drill(&self, _: Request<DrillRequest>) -> Result<Response<StepStream>, Status> {
+        Err(Status::unimplemented("drill"))
+    }
+
+    async fn ca_status(&self, _: Request<CaStatusRequest>) -> Result<Response<CaStatusReply>, Status> {
+        Err(Status::unimplemented("ca status"))
+    }
+
+    async fn ca_rotate(&self, _: Request<CaRotateRequest>) -> Result<Response<CaStatusReply>, Status> {
+        Err(Status::unimplemented("ca rotate"))
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeReply>, Status> {

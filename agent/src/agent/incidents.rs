@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::incident::Kind;
+
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Incident {
@@ -14,28 +16,28 @@ pub(super) struct Incident {
 
 /// The open incidents by what they are about.
 #[derive(Debug, Default)]
-pub(super) struct Incidents(BTreeMap<String, Incident>);
+pub(super) struct Incidents(BTreeMap<(Kind, String), Incident>);
 
 impl Incidents {
     /// Raises an incident, or brings its text up to date.
-    pub(super) fn raise(&mut self, about: &str, now: Timestamp, text: String) {
-        match self.0.get_mut(about) {
+    pub(super) fn raise(&mut self, kind: Kind, about: &str, now: Timestamp, text: String) {
+        match self.0.get_mut(&(kind, about.to_owned())) {
             Some(open) => open.text = text,
             None => {
-                tracing::warn!(about, text, "incident");
-                self.0.insert(about.to_owned(), Incident { since: now, text });
+                tracing::warn!(kind = kind.as_str(), about, text, "incident");
+                self.0.insert((kind, about.to_owned()), Incident { since: now, text });
             }
         }
     }
 
     /// It is over.
-    pub(super) fn clear(&mut self, about: &str) {
-        if let Some(incident) = self.0.remove(about) {
-            tracing::info!(about, since = %incident.since, "incident over");
+    pub(super) fn clear(&mut self, kind: Kind, about: &str, _now: Timestamp) {
+        if let Some(incident) = self.0.remove(&(kind, about.to_owned())) {
+            tracing::info!(kind = kind.as_str(), about, since = %incident.since, "incident over");
         }
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = (&str, &Incident)> {
-        self.0.iter().map(|(about, incident)| (about.as_str(), incident))
+    pub(super) fn open(&self) -> impl Iterator<Item = (Kind, &str, &Incident)> {
+        self.0.iter().map(|((kind, about), incident)| (*kind, about.as_str(), incident))
     }
 }

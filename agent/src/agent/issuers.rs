@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::{Agent, SAVE_LIMITS_EVERY};
 use crate::clock::TOLERATED;
+use crate::incident::Kind;
 use crate::issuer::Issuer;
 use crate::lifecycle::limits::Ledger;
 use crate::lifecycle::{self, Block, Issuers, span};
@@ -114,13 +115,13 @@ impl Agent {
                  renewed one by one",
                 span(jumped)
             );
-            self.incidents.raise("clock jumped", wall, text);
+            self.incidents.raise(Kind::ClockJumped, "clock", wall, text);
             self.time_asked = None;
         }
         self.hear_skews(wall);
         let doubted = self.clock_is_doubted();
         if !doubted {
-            self.incidents.clear("clock jumped");
+            self.incidents.clear(Kind::ClockJumped, "clock", wall);
         }
         let every = if doubted { ASK_TIME_EVERY } else { CHECK_TIME_EVERY };
         if self.time_asked.is_none_or(|asked| asked.elapsed() >= every) {
@@ -150,7 +151,7 @@ impl Agent {
             let about = format!("clock of {name}");
             let ahead = if skew.ahead.abs() > TOLERATED { skew.ahead } else { SignedDuration::ZERO };
             if ahead.is_zero() {
-                self.incidents.clear(&about);
+                self.incidents.clear(Kind::ClockSkew, &about, wall);
             } else {
                 let which = if ahead.is_positive() { "ahead of" } else { "behind" };
                 let text = format!(
@@ -158,7 +159,7 @@ impl Agent {
                      certificates go by its time meanwhile, but nodes and clients do not",
                     span(ahead.abs())
                 );
-                self.incidents.raise(&about, wall, text);
+                self.incidents.raise(Kind::ClockSkew, &about, wall, text);
             }
             // The second of the exchange aside.
             if (ahead - source.ahead).abs() > TOLERATED {

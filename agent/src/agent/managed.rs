@@ -300,6 +300,7 @@ impl Managed {
             generation: Arc::clone(generation),
             config: Arc::clone(&self.config),
             trust_anchors,
+            staple: None,
         })
     }
 }

@@ -37,10 +37,13 @@ impl Agent {
             incidents: self
                 .incidents
                 .open()
-                .map(|(about, incident)| v1::Incident {
+                .map(|(kind, about, incident)| v1::Incident {
                     about: about.to_owned(),
                     since_ms: incident.since.as_millisecond(),
                     text: incident.text.clone(),
+                    kind: kind.as_str().to_owned(),
+                    severity: kind.severity().into(),
+                    ..v1::Incident::default()
                 })
                 .collect(),
         }
@@ -74,6 +77,7 @@ impl Agent {
             deliveries: self.deliveries(managed),
             state: self.state(managed, now).to_owned(),
             orders: managed.memory.orders,
+            revocation: None,
         }
     }
 
@@ -130,6 +134,7 @@ impl Agent {
             nack_reason: nack.map(|nack| nack.reason.clone()).unwrap_or_default(),
             nack_detail: nack.map(|nack| nack.detail.clone()).unwrap_or_default(),
             proof_error: record.proof_error.clone().unwrap_or_default(),
+            ..DeliveryStatus::default()
         }
     }
 
@@ -163,6 +168,7 @@ impl Agent {
             handshakes: node.report.handshakes,
             handshake_failures: node.report.handshake_failures,
             uncovered_names: uncovered.cloned().collect(),
+            ..NodeStatus::default()
         }
     }
 }

@@ -83,5 +83,9 @@ fn word(kind: StepKind) -> &'static str {
         StepKind::Nacked => "NACKED",
         StepKind::RolledBack => "rolled back",
         StepKind::Quarantined => "quarantined",
+        StepKind::Prepared => "prepared",
+        StepKind::Committed => "committed",
+        StepKind::Stapled => "stapled",
+        StepKind::Distrusted => "REVOKED",
     }
 }

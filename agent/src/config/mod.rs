@@ -273,6 +273,15 @@ pub struct CertificateConfig {
     /// When renewals should happen, if they can choose.
     #[serde(default)]
     pub maintenance: Option<MaintenanceConfig>,
+    /// Whether OCSP responses are stapled.
+    #[serde(default)]
+    pub ocsp: OcspMode,
+    /// With `ocsp = "require"`: for how long after the end of the last staple nodes may still serve it.
+    #[serde(default = "default_ocsp_grace", deserialize_with = "duration")]
+    pub ocsp_grace: Duration,
+    /// What nodes do when it is revoked, besides getting another one as soon as there is one.
+    #[serde(default)]
+    pub on_revoked: OnRevoked,
     /// How its names are validated; unset: as the issuer says.
     #[serde(default)]
     pub challenges: Option<Vec<ChallengeKind>>,
@@ -295,10 +304,42 @@ impl CertificateConfig {
             reuse_key: false,
             nodes: None,
             maintenance: None,
+            ocsp: OcspMode::default(),
+            ocsp_grace: default_ocsp_grace(),
+            on_revoked: OnRevoked::default(),
             challenges: None,
             dns: None,
         }
     }
+}
+
+/// What is done with OCSP responses for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OcspMode {
+    /// Not fetched, not presented; revocation is found by CRL and renewal information.
+    Off,
+    /// Presented when there is one; a responder that is down changes nothing.
+    #[default]
+    Prefer,
+    /// Without one nodes halt once the grace is over.
+    Require,
+}
+
+/// What nodes do with a revoked certificate until another one is proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRevoked {
+    /// They go on serving it.
+    #[default]
+    Replace,
+    /// They open their breaker.
+    Halt,
+}
+
+/// A responder's outage of an hour is not yet a reason to stop.
+fn default_ocsp_grace() -> Duration {
+    Duration::from_hours(1)
 }
 
 fn default_state_dir() -> PathBuf {

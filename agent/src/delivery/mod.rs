@@ -13,10 +13,11 @@ pub mod slot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::{self, NackReason};
 
-use crate::config::CertificateConfig;
+use crate::config::{CertificateConfig, OcspMode};
 use crate::store::Generation;
 
 /// What all nodes should serve now. The agent replaces it as a whole.
@@ -31,6 +32,36 @@ pub struct Deliverable {
     pub config: Arc<CertificateConfig>,
     /// Roots its chain builds to; empty for a public CA.
     pub trust_anchors: Arc<[CertificateDer<'static>]>,
+    /// The OCSP response to present with it, if there is one that may be presented.
+    pub staple: Option<Arc<Staple>>,
+}
+
+/// An OCSP response (RFC 6960) that was checked and may be presented with a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staple {
+    /// DER.
+    pub response: Vec<u8>,
+    /// SHA-256 of the DER: how it is told apart on the wire and in a proof.
+    pub sha256: [u8; 32],
+    /// It is never presented after this.
+    pub next_update: Timestamp,
+}
+
+impl Staple {
+    /// A response that is good until `next_update`.
+    #[must_use]
+    pub fn new(response: Vec<u8>, next_update: Timestamp) -> Self {
+        Self { sha256: sealwire_proto::validate::sha256(&response), response, next_update }
+    }
+}
+
+/// As it goes over the wire.
+fn staple_policy(mode: OcspMode) -> v1::StaplePolicy {
+    match mode {
+        OcspMode::Off => v1::StaplePolicy::Unspecified,
+        OcspMode::Prefer => v1::StaplePolicy::Prefer,
+        OcspMode::Require => v1::StaplePolicy::Require,
+    }
 }
 
 impl Deliverable {
@@ -42,7 +73,7 @@ impl Deliverable {
 
     /// As it goes over the wire; wiped when the message is dropped.
     #[must_use]
-    pub fn bundle(&self) -> v1::Bundle {
+    pub fn bundle(&self, usage: v1::BundleUse) -> v1::Bundle {
         let der = |chain: &[CertificateDer<'_>]| chain.iter().map(|one| one.to_vec()).collect();
         v1::Bundle {
             certificate: self.generation.certificate.clone(),
@@ -50,6 +81,10 @@ impl Deliverable {
             chain: der(&self.generation.chain),
             key: self.generation.key.to_vec(),
             trust_anchors: der(&self.trust_anchors),
+            staple: self.staple.as_ref().map(|staple| staple.response.clone()).unwrap_or_default(),
+            staple_policy: staple_policy(self.config.ocsp).into(),
+            staple_grace_s: self.config.ocsp_grace.as_secs(),
+            r#use: usage.into(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::Stream;
 use sealwire_proto::v1::delivery_service_server::{DeliveryService, DeliveryServiceServer};
 use sealwire_proto::v1::{
-    AgentMessage, Hello, NackReason, NodeMessage, Rollback, StepKind, agent_message, node_message,
+    AgentMessage, BundleUse, Hello, NackReason, NodeMessage, Rollback, StepKind, agent_message, node_message,
 };
 use sealwire_proto::{MAX_MESSAGE_BYTES, PROTOCOL_VERSION};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -266,6 +266,12 @@ impl Connection {
             Some(node_message::Body::Report(report)) => {
                 self.tell(Event::Reported { node_id: self.node.id.clone(), report }).await
             }
+            // Nothing that these answer is sent yet.
+            Some(
+                node_message::Body::Prepared(_)
+                | node_message::Body::Stapled(_)
+                | node_message::Body::Trusted(_),
+            ) => Ok(()),
             Some(node_message::Body::Hello(_)) => {
                 tracing::warn!(node = self.node.id, "a second Hello: closing");
                 Err(Closed)
@@ -301,7 +307,7 @@ impl Connection {
     async fn push(&mut self, certificate: &str, generation: u64, rollback: bool) -> Result<(), Closed> {
         // Superseded since: the newer one is about to be desired.
         let Some(deliverable) = self.deliverable(certificate, generation) else { return Ok(()) };
-        let bundle = deliverable.bundle();
+        let bundle = deliverable.bundle(BundleUse::Unspecified);
         let body = if rollback {
             agent_message::Body::Rollback(Rollback { bundle: Some(bundle) })
         } else {

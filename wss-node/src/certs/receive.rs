@@ -114,7 +114,7 @@ impl Receiver {
                 }
             }
             // From a later version: not for us.
-            None => {}
+            _ => {}
         }
     }
 
@@ -139,6 +139,7 @@ impl Receiver {
                     generation,
                     reason: rejection.reason.into(),
                     detail: rejection.detail,
+                    staple: false,
                 };
                 answer(answers, node_message::Body::Nack(nack)).await;
                 return;
@@ -175,6 +176,7 @@ impl Receiver {
             sessions: Counters::get(&self.counters.sessions),
             handshakes: Counters::get(&self.counters.handshakes),
             handshake_failures: self.counters.handshake_failures().map(|(_, count)| count).sum(),
+            ..Report::default()
         };
         // A full queue means that the agent reads nothing: the next report is as good.
         let _ = answers.try_send(message(node_message::Body::Report(report)));
@@ -211,6 +213,7 @@ impl Proof {
                 leaf_sha256: self.leaf.to_vec(),
                 handshake_micros: seen.as_ref().map_or(0, |took| micros(*took)),
                 error,
+                ..Serving::default()
             };
             match seen {
                 Ok(_) => self.seen(&readiness),

@@ -110,6 +110,7 @@ impl CertReader {
             certificate: served.certificate.clone(),
             generation: served.generation,
             leaf_sha256: served.leaf.sha256.to_vec(),
+            staple_sha256: Vec::new(),
         };
         self.set.load().by_certificate.values().map(held).collect()
     }

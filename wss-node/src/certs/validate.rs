@@ -111,6 +111,10 @@ pub(crate) mod tests {
             chain: vec![leaf.der().to_vec()],
             key: key.serialize_der(),
             trust_anchors: vec![issuer.der().to_vec()],
+            staple: Vec::new(),
+            staple_policy: 0,
+            staple_grace_s: 0,
+            r#use: 0,
         }
     }
 
