@@ -18,6 +18,7 @@ pub mod issuer;
 pub mod keys;
 pub mod lifecycle;
 pub mod obtain;
+mod outgoing;
 pub mod rehearse;
 pub mod steps;
 pub mod store;
