@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod adopt;
 pub mod agent;
+pub mod alert;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -36,6 +36,7 @@ pub(super) fn check(config: &mut Config) -> Checked {
         return fault(&["admin", "socket"], "must differ from delivery.socket");
     }
     config.log.check()?;
+    super::alerts::check(&config.alerts)?;
     for (name, internal) in &config.internal {
         check_internal(name, internal)?;
     }
