@@ -233,7 +233,8 @@ impl Agent {
 
     fn obtained(&mut self, name: &str, issuer: &str, result: Result<Generation, IssueError>) {
         let now = self.now_for(name);
-        let limit = self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
+        // Held, then swapped in, then seen.
+        let limit = 2 * self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
         let Some(managed) = self.certificates.get_mut(name) else { return };
         match result {
             Ok(generation) => {
@@ -243,7 +244,7 @@ impl Agent {
                 let key = Arc::clone(&managed.name);
                 self.runs.push(std::cmp::Reverse((deadline, key)));
                 self.save_memory(name);
-                self.unpublished = true;
+                self.begin_swap(name);
                 self.settle(name);
                 tracing::debug!(certificate = name, generation = number, "published");
             }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use sealwire_proto::v1::{self, StepKind};
 
 use super::managed::Managed;
+use super::swaps::is_nodes_own;
 use super::{Agent, Connected};
-use crate::delivery::{Event, Outcome};
+use crate::delivery::{Event, Outcome, nack_text};
 use crate::store::{Generation, StoreError};
 
 impl Agent {
@@ -25,6 +26,8 @@ impl Agent {
                 }
                 let id = node.id.clone();
                 let report = v1::Report::default();
+                // What an earlier connection held is gone with it.
+                self.node_left(&id);
                 self.nodes.insert(id.clone(), Connected { connection, since: now, info: node, report });
                 self.node_seen(&id, now);
             }
@@ -32,6 +35,7 @@ impl Agent {
                 if self.nodes.get(&node_id).is_some_and(|node| node.connection == connection) {
                     self.nodes.remove(&node_id);
                     self.node_seen(&node_id, now);
+                    self.node_left(&node_id);
                     // Nobody waits for the proof of a node that is gone.
                     for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
                         self.settle(&name);
@@ -46,6 +50,7 @@ impl Agent {
             Event::Delivery { node_id, certificate, generation, outcome } => {
                 self.delivered(&node_id, &certificate, generation, outcome, now);
             }
+            Event::Shadow { .. } | Event::Trusted { .. } => {}
             Event::Refused => self.refused_peers += 1,
         }
     }
@@ -70,6 +75,7 @@ impl Agent {
         match outcome {
             // On the way: the next outcome is worth the fsync.
             Outcome::Pushed | Outcome::Acked { .. } => return,
+            Outcome::Prepared { .. } => return self.prepared_on(name, node_id, generation),
             Outcome::Proven { .. } if is_current => {
                 if managed.proven() {
                     self.save_memory(name);
@@ -77,9 +83,11 @@ impl Agent {
                 self.settle(name);
             }
             Outcome::Nacked { reason, detail } if is_current => {
-                let text = crate::delivery::server::nack_text(reason, &detail);
-                // About the node's own state, not about the generation.
-                let nodes_own = matches!(reason, v1::NackReason::Internal | v1::NackReason::StaleGeneration);
+                let text = nack_text(reason, &detail);
+                if self.refused_before_commit(name, node_id, generation, reason, &text) {
+                    return self.save_records();
+                }
+                let nodes_own = is_nodes_own(reason);
                 let taken_elsewhere = self.records.nodes().any(|(id, node)| {
                     id != node_id
                         && node.certificates.get(name).is_some_and(|record| record.serving == generation)
@@ -149,7 +157,8 @@ impl Agent {
         let Some(found) = found else { return Ok(()) };
         let number = found.number;
         managed.store.make_current(number)?;
-        managed.current = Some(Arc::new(found));
+        managed.go_back_to(Arc::new(found));
+        self.save_memory(name);
         self.step(name, number, StepKind::RolledBack, format!("from generation {from} to {number}"));
         Ok(())
     }
@@ -200,6 +209,7 @@ impl Agent {
             }
             let name = Arc::clone(name);
             self.runs.pop();
+            self.advance_swap(&name);
             let Some(managed) = self.certificates.get(&*name) else { continue };
             // The run may have ended, and another one begun.
             if managed.run_deadline().is_none_or(|deadline| deadline > now) {

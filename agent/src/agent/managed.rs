@@ -6,8 +6,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-use crate::config::CertificateConfig;
-use crate::delivery::{Deliverable, NodeInfo, route};
+use crate::config::{CertificateConfig, OnRevoked};
+use crate::delivery::swap::Swap;
+use crate::delivery::{Bundle, Deliverable, Distrust, NodeInfo, route};
 use crate::issuer::{ErrorClass, IssueError, RenewalInfo};
 use crate::lifecycle::explain::{Held, Line, Subject};
 use crate::lifecycle::{
@@ -23,6 +24,9 @@ pub(super) struct Managed {
     pub(super) store: CertificateStore,
     pub(super) memory: Memory,
     pub(super) current: Option<Arc<Generation>>,
+    /// What nodes serve; differs from `current` while a swap is under way.
+    pub(super) serving: Option<Arc<Generation>>,
+    pub(super) swap: Option<Swap>,
     /// What was wrong with the stored generation at the start, until a new one is stored.
     pub(super) damage: Option<String>,
     /// The issuer of an order in the journal whose outcome is not known.
@@ -65,6 +69,8 @@ impl Managed {
             store,
             memory,
             current: None,
+            serving: None,
+            swap: None,
             damage: None,
             order_pending: None,
             request: None,
@@ -239,6 +245,14 @@ impl Managed {
         self.memory.quarantine(Quarantine { generation, reason, at: now });
     }
 
+    /// An older generation is current again, and served at once.
+    pub(super) fn go_back_to(&mut self, generation: Arc<Generation>) {
+        self.memory.committed = generation.number;
+        self.serving = Some(Arc::clone(&generation));
+        self.current = Some(generation);
+        self.swap = None;
+    }
+
     pub(super) fn run_deadline(&self) -> Option<Instant> {
         match self.run {
             Some(Run::Delivering { deadline, .. }) => Some(deadline),
@@ -282,25 +296,39 @@ impl Managed {
         route::goes_to(&self.config, node)
     }
 
-    /// What nodes should serve; nothing if what there is was refused or has expired: nodes would refuse it,
-    /// and that would say nothing about what comes next.
+    /// Whether a generation may be sent to nodes: they would refuse one that has expired, and that would say
+    /// nothing about what comes next.
+    pub(super) fn is_deliverable(&self, generation: &Generation, now: Timestamp) -> bool {
+        generation.is_valid_at(now) && !self.memory.is_quarantined(generation.number)
+    }
+
+    /// What nodes should serve, and hold; `anchors` tells the roots of an issuer.
     pub(super) fn deliverable(
         &self,
-        trust_anchors: Arc<[CertificateDer<'static>]>,
+        anchors: impl Fn(&str) -> Arc<[CertificateDer<'static>]>,
         now: Timestamp,
     ) -> Option<Deliverable> {
         if self.goes_nowhere() {
             return None;
         }
-        let good = |current: &&Arc<Generation>| {
-            current.is_valid_at(now) && !self.memory.is_quarantined(current.number)
-        };
-        let generation = self.current.as_ref().filter(good)?;
-        Some(Deliverable {
+        let bundle = |generation: &Arc<Generation>| Bundle {
             generation: Arc::clone(generation),
-            config: Arc::clone(&self.config),
-            trust_anchors,
+            trust_anchors: anchors(&generation.metadata.issuer),
             staple: None,
+        };
+        let good = |generation: &&Arc<Generation>| self.is_deliverable(generation, now);
+        let serving = self.serving.as_ref().filter(good)?;
+        let candidate = self.swap.as_ref().and_then(|_| self.current.as_ref().filter(good));
+        let revoked = self.memory.revocation(serving.number);
+        Some(Deliverable {
+            config: Arc::clone(&self.config),
+            serve: bundle(serving),
+            candidate: candidate.map(bundle),
+            distrust: revoked.map(|_| Distrust {
+                generation: serving.number,
+                reason: "revoked".to_owned(),
+                halt: self.config.on_revoked == OnRevoked::Halt,
+            }),
         })
     }
 }

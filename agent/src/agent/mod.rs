@@ -13,6 +13,7 @@ mod issuers;
 mod managed;
 mod start;
 mod status;
+mod swaps;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::delivery::record::Records;
-use crate::delivery::{Desired, Event, NodeInfo};
+use crate::delivery::{Desired, Event, NodeInfo, Wishes};
 use crate::lifecycle::{self, Action, Issuers};
 use crate::steps::{self, Steps};
 use crate::store::{HistoryEntry, Store};
@@ -98,6 +99,7 @@ impl Agent {
         mut calendar: mpsc::Receiver<()>,
         shutdown: CancellationToken,
     ) {
+        self.resume_swaps();
         for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
             self.look_at(&name);
         }
@@ -202,12 +204,18 @@ impl Agent {
             return;
         }
         let now = self.clock.now();
-        let deliverables = self.certificates.iter().filter_map(|(name, managed)| {
-            let source = self.sources.get(&managed.current.as_ref()?.metadata.issuer);
-            let anchors = source.map(|source| Arc::clone(&source.trust)).unwrap_or_default();
-            Some((name.clone(), managed.deliverable(anchors, now)?))
-        });
-        self.desired.send_replace(Arc::new(deliverables.collect()));
+        let anchors = |issuer: &str| {
+            self.sources.get(issuer).map(|source| Arc::clone(&source.trust)).unwrap_or_default()
+        };
+        let deliverables = self
+            .certificates
+            .iter()
+            .filter_map(|(name, managed)| Some((name.clone(), managed.deliverable(anchors, now)?)));
+        self.desired.send_replace(Arc::new(Wishes {
+            certificates: deliverables.collect(),
+            halts: self.records.halts.clone(),
+            ..Wishes::default()
+        }));
     }
 
     fn step(&self, name: &str, generation: u64, kind: StepKind, detail: String) {
