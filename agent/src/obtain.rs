@@ -131,7 +131,7 @@ impl Attempt {
                 self.store.clear_journal()?;
                 let message =
                     format!("what {} issued did not pass the gate: {rejection}", self.issuer.name());
-                return Err(IssueError::new(ErrorClass::Ca, message));
+                return Err(IssueError { gate: true, ..IssueError::new(ErrorClass::Ca, message) });
             }
         };
         self.step(StepKind::GatePassed, 0, &format!("serial {}", leaf.serial));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sealwire_proto::v1::{StatusReply, Step, StepKind};
+use sealwire_proto::v1::{IncidentsReply, StatusReply, Step, StepKind};
 use tokio::sync::{broadcast, oneshot};
 
 use super::Agent;
 use super::managed::Managed;
+use crate::incident::Incident;
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
@@ -90,6 +91,13 @@ pub enum Command {
         /// Whether another is ordered.
         reply: oneshot::Sender<bool>,
     },
+    /// What is wrong.
+    Incidents {
+        /// What was, too.
+        all: bool,
+        /// The newest last, and what waits to be told.
+        reply: oneshot::Sender<IncidentsReply>,
+    },
     /// What a plan is made from.
     Plan(oneshot::Sender<PlanFacts>),
     /// Why the next action of a certificate is what it is.
@@ -143,6 +151,12 @@ impl Agent {
             }
             Command::Revoked { certificate, generation, reply } => {
                 let _ = reply.send(self.revoked(&certificate, generation));
+            }
+            Command::Incidents { all, reply } => {
+                let wanted = self.incidents.all().into_iter().filter(|one| all || one.is_open());
+                let incidents = wanted.map(Incident::to_message).collect();
+                let unsent = self.incidents.unsent().into_iter().collect();
+                let _ = reply.send(IncidentsReply { incidents, unsent });
             }
             Command::Plan(reply) => {
                 let subjects = self.certificates.values().map(|managed| managed.subject()).collect();

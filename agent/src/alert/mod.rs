@@ -212,6 +212,14 @@ impl Alerts {
         result
     }
 
+    /// Writes messages that could not be written when they were queued.
+    ///
+    /// # Errors
+    /// [`StoreError`], as before.
+    pub fn store(&self) -> Result<(), StoreError> {
+        self.receivers.iter().try_for_each(|towards| towards.shared.spool.store())
+    }
+
     /// How many messages wait for each receiver.
     #[must_use]
     pub fn unsent(&self) -> BTreeMap<String, u64> {

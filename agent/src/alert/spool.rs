@@ -32,8 +32,15 @@ pub(super) struct Spool {
 #[derive(Debug, Default)]
 struct Waiting {
     /// By number, ascending.
-    messages: VecDeque<(u64, Message)>,
+    messages: VecDeque<Entry>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    message: Message,
+    stored: bool,
 }
 
 impl Spool {
@@ -53,7 +60,7 @@ impl Spool {
         let mut waiting = Waiting { next: numbers.last().map_or(0, |last| last + 1), ..Waiting::default() };
         for number in numbers {
             let message = store::load_json(&file(dir, number))?;
-            waiting.messages.extend(message.map(|message| (number, message)));
+            waiting.messages.extend(message.map(|message| Entry { number, message, stored: true }));
         }
         Ok(Self { dir: dir.to_owned(), waiting: Mutex::new(waiting), added: Notify::new() })
     }
@@ -61,11 +68,11 @@ impl Spool {
     /// Adds a message, unless the same one waits already. Gives the one that had to make room.
     ///
     /// # Errors
-    /// [`StoreError`]: it is not on disk; it waits all the same, until a restart.
+    /// [`StoreError`]: it is not on disk; it waits all the same, until a restart. [`Spool::store`] tries again.
     pub(super) fn push(&self, message: &Message) -> Result<Option<Message>, StoreError> {
         let number = {
             let mut waiting = self.waiting();
-            if waiting.messages.iter().any(|(_, other)| other.id() == message.id()) {
+            if waiting.messages.iter().any(|other| other.message.id() == message.id()) {
                 return Ok(None);
             }
             waiting.next += 1;
@@ -74,20 +81,45 @@ impl Spool {
         let stored = store::save_json(&file(&self.dir, number), message);
         let surplus = {
             let mut waiting = self.waiting();
-            waiting.messages.push_back((number, message.clone()));
+            waiting.messages.push_back(Entry { number, message: message.clone(), stored: stored.is_ok() });
             let full = waiting.messages.len() > MOST_WAITING;
             if full { waiting.messages.pop_front() } else { None }
         };
         self.added.notify_one();
-        if let Some((number, _)) = surplus {
-            durable::remove(&file(&self.dir, number))?;
+        if let Some(surplus) = &surplus {
+            durable::remove(&file(&self.dir, surplus.number))?;
         }
-        stored.map(|()| surplus.map(|(_, message)| message))
+        stored.map(|()| surplus.map(|surplus| surplus.message))
+    }
+
+    /// Writes what could not be written.
+    ///
+    /// # Errors
+    /// [`StoreError`], as before.
+    pub(super) fn store(&self) -> Result<(), StoreError> {
+        let missing: Vec<_> = {
+            let waiting = self.waiting();
+            let missing = waiting.messages.iter().filter(|entry| !entry.stored);
+            missing.map(|entry| (entry.number, entry.message.clone())).collect()
+        };
+        for (number, message) in missing {
+            store::save_json(&file(&self.dir, number), &message)?;
+            let mut waiting = self.waiting();
+            match waiting.messages.iter_mut().find(|entry| entry.number == number) {
+                Some(entry) => entry.stored = true,
+                None => {
+                    drop(waiting);
+                    // Sent meanwhile.
+                    durable::remove(&file(&self.dir, number))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The message that is next.
     pub(super) fn first(&self) -> Option<(u64, Message)> {
-        self.waiting().messages.front().cloned()
+        self.waiting().messages.front().map(|entry| (entry.number, entry.message.clone()))
     }
 
     /// A message was taken, or given up.
@@ -95,7 +127,7 @@ impl Spool {
     /// # Errors
     /// [`StoreError`]: its file stays, and would be sent again after a restart.
     pub(super) fn remove(&self, number: u64) -> Result<(), StoreError> {
-        self.waiting().messages.retain(|(other, _)| *other != number);
+        self.waiting().messages.retain(|entry| entry.number != number);
         durable::remove(&file(&self.dir, number))
     }
 

@@ -6,7 +6,7 @@ use crate::incident::book::Event;
 use crate::store::faults;
 
 fn ids(spool: &Spool) -> Vec<String> {
-    spool.waiting().messages.iter().map(|(_, message)| message.id()).collect()
+    spool.waiting().messages.iter().map(|entry| entry.message.id()).collect()
 }
 
 fn opened(number: usize) -> Message {
@@ -58,6 +58,24 @@ fn the_oldest_makes_room_and_what_is_too_old_is_told() {
     let late = queued.checked_add(LONGEST_WAIT + SignedDuration::from_secs(1)).unwrap();
     assert_eq!(spool.expired(late).unwrap().1, opened(1));
     assert_eq!(spool.expired(at(0)), None, "a clock that was set back makes nothing old");
+}
+
+#[test]
+fn what_could_not_be_written_waits_in_memory_and_is_written_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let broken = faults::crash_at(0);
+    for number in 0..3 {
+        spool.push(&opened(number)).unwrap_err();
+    }
+    spool.store().unwrap_err();
+    broken.end();
+    // One was sent meanwhile.
+    spool.remove(0).unwrap();
+    assert_eq!(ids(&spool), ["1-opened", "2-opened"]);
+    assert_eq!(Spool::open(dir.path()).unwrap().len(), 0);
+    spool.store().unwrap();
+    assert_eq!(ids(&Spool::open(dir.path()).unwrap()), ["1-opened", "2-opened"]);
 }
 
 #[test]
