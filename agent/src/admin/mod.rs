@@ -1,6 +1,7 @@
 //! The admin socket: what the command line asks is put to the loop, and steps are streamed back.
 
 mod accounts;
+mod nodes;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -161,9 +162,9 @@ impl AdminService for Admin {
 
     async fn node_control(
         &self,
-        _: Request<NodeControlRequest>,
+        request: Request<NodeControlRequest>,
     ) -> Result<Response<NodeControlReply>, Status> {
-        Err(Status::unimplemented("node"))
+        Ok(Response::new(self.control(request).await?))
     }
 
     type DrillStream = StepStream;

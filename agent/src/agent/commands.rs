@@ -7,6 +7,7 @@ use sealwire_proto::v1::{StatusReply, Step, StepKind};
 use tokio::sync::{broadcast, oneshot};
 
 use super::Agent;
+use super::halts::NodeOrder;
 use super::managed::Managed;
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
@@ -90,6 +91,13 @@ pub enum Command {
         /// Whether another is ordered.
         reply: oneshot::Sender<bool>,
     },
+    /// Halt nodes, or let them go on.
+    Nodes {
+        /// What, which, and who says so.
+        order: NodeOrder,
+        /// The nodes that are told, or what is wrong with the order.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
     /// What a plan is made from.
     Plan(oneshot::Sender<PlanFacts>),
     /// Why the next action of a certificate is what it is.
@@ -143,6 +151,9 @@ impl Agent {
             }
             Command::Revoked { certificate, generation, reply } => {
                 let _ = reply.send(self.revoked(&certificate, generation));
+            }
+            Command::Nodes { order, reply } => {
+                let _ = reply.send(self.order_nodes(&order));
             }
             Command::Plan(reply) => {
                 let subjects = self.certificates.values().map(|managed| managed.subject()).collect();

@@ -13,6 +13,7 @@ mod doctor;
 mod history;
 mod import;
 mod inspect;
+mod node;
 mod plan;
 mod renew;
 mod run;
@@ -69,6 +70,9 @@ enum Command {
     Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,
+    /// Halt nodes by hand, or let them go on.
+    #[command(subcommand)]
+    Node(node::Node),
     /// The embedded CA.
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -113,6 +117,7 @@ impl Cli {
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
+            Command::Node(command) => block_on(command.run(&global)),
             Command::Plan(command) => block_on(command.run(&global)),
             Command::Why(command) => block_on(command.run(&global)),
             Command::Doctor(command) => block_on(command.run(&global)),

@@ -140,6 +140,12 @@ fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
     if let Some(profile) = &config.profile {
         check_profile(&["acme", name, "profile"], profile)?;
     }
+    if let Some(position) = config.issued_by.iter().position(|name| name.trim().is_empty()) {
+        return Err(Fault::new(
+            &["acme", name, "issued_by", &position.to_string()],
+            "is empty, expected an organization or common name",
+        ));
+    }
     if config.preferred_chain.as_deref().is_some_and(|root| root.trim().is_empty()) {
         return fault(
             &["acme", name, "preferred_chain"],

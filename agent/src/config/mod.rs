@@ -178,6 +178,9 @@ pub struct AcmeConfig {
     /// Common name of the root that chains should build to, where the CA offers several.
     #[serde(default)]
     pub preferred_chain: Option<String>,
+    /// Organizations or common names, one of which the issuer of every leaf must have; empty: any.
+    #[serde(default)]
+    pub issued_by: Vec<String>,
     /// `[acme.NAME.eab]`: what ties a new account to one at the CA's website.
     #[serde(default)]
     pub eab: Option<EabConfig>,
@@ -217,6 +220,7 @@ impl AcmeConfig {
             profile: None,
             lifetimes: BTreeMap::new(),
             preferred_chain: None,
+            issued_by: Vec::new(),
             eab: None,
             timeout: default_order_timeout(),
             parallel_orders: default_parallel_orders(),

@@ -230,6 +230,11 @@ pub trait Issuer: Send + Sync {
         None
     }
 
+    /// Organizations or common names, one of which the issuer of a leaf must have; empty: any.
+    fn issued_by(&self) -> &[String] {
+        &[]
+    }
+
     /// Whether it orders with an account.
     fn has_account(&self) -> bool {
         false
