@@ -70,7 +70,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let (writer, reader) = certs::live(config.server_names.clone());
     let node = Arc::new(Node {
         tls: tls::server_config(reader.clone())?,
-        reader: reader.clone(),
+        reader,
         readiness: Arc::new(Readiness::new(config.server_names.clone())),
         counters: Arc::default(),
         hub: Arc::default(),
@@ -79,18 +79,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     });
 
     let (armed, mut is_armed) = watch::channel(false);
-    let receiver = Receiver {
-        node_id: node.config.node_id.clone(),
-        server_names: node.config.server_names.clone(),
-        socket: node.config.delivery.socket.clone(),
-        listener: prove::dialable(bound.address),
-        validator: Arc::new(validator),
-        writer,
-        reader,
-        readiness: Arc::clone(&node.readiness),
-        counters: Arc::clone(&node.counters),
-        armed,
-    };
+    let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
@@ -157,13 +146,18 @@ async fn stop(node: &Node, connections: &TaskTracker) {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::certs::CertWriter;
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
+        parts(extra).0
+    }
+
+    fn parts(extra: &str) -> (Arc<Node>, CertWriter) {
         let text = format!("server_names = [\"a.example\"]\n{extra}");
         let config = Config::from_text("n.toml".as_ref(), &text).unwrap();
-        let (_, reader) = certs::live(config.server_names.clone());
-        Arc::new(Node {
+        let (writer, reader) = certs::live(config.server_names.clone());
+        let node = Node {
             tls: tls::server_config(reader.clone()).unwrap(),
             reader,
             readiness: Arc::new(Readiness::new(config.server_names.clone())),
@@ -171,6 +165,31 @@ pub(crate) mod tests {
             hub: Arc::default(),
             stopping: CancellationToken::new(),
             config,
-        })
+        };
+        (Arc::new(node), writer)
+    }
+
+    /// A node that listens on a port of its own until it is dropped, and what takes its certificates.
+    pub(crate) struct Listening {
+        pub(crate) node: Arc<Node>,
+        pub(crate) receiver: Receiver,
+        pub(crate) address: SocketAddr,
+    }
+
+    impl Drop for Listening {
+        fn drop(&mut self) {
+            self.node.stopping.cancel();
+        }
+    }
+
+    pub(crate) fn listening(extra: &str) -> Listening {
+        let (node, writer) = parts(extra);
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.address;
+        let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
+        let (armed, _) = watch::channel(false);
+        let receiver = Receiver::new(&node, address, validator, writer, armed);
+        tokio::spawn(listener::serve(bound.listen().unwrap(), Arc::clone(&node), TaskTracker::new()));
+        Listening { node, receiver, address }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, aws_lc_rs::Ticketer};
 use rustls::{AlertDescription, Error, PeerIncompatible, ServerConfig};
+use sealwire_proto::probe::DRILL_ALPN;
 
 use crate::certs::CertReader;
 
@@ -31,7 +32,8 @@ pub(crate) fn server_config(reader: CertReader) -> Result<Arc<ServerConfig>, Err
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(reader));
     config.ignore_client_order = true;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A drill's first: whoever offers it among others must get no session either.
+    config.alpn_protocols = vec![DRILL_ALPN.to_vec(), b"http/1.1".to_vec()];
     config.ticketer = Ticketer::new()?;
     Ok(Arc::new(config))
 }
