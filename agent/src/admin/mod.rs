@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::agent::{Command, PlanFacts, STATUS_PART};
+use crate::drill;
 use crate::lifecycle::explain::{self, Line};
 use crate::steps::Steps;
 
@@ -169,8 +170,18 @@ impl AdminService for Admin {
 
     type DrillStream = StepStream;
 
-    async fn drill(&self, _: Request<DrillRequest>) -> Result<Response<StepStream>, Status> {
-        Err(Status::unimplemented("drill"))
+    async fn drill(&self, request: Request<DrillRequest>) -> Result<Response<StepStream>, Status> {
+        let request = request.into_inner();
+        let kind = request.kind();
+        let facts = self
+            .ask(|reply| Command::Drill { certificate: request.certificate, reply })
+            .await?
+            .map_err(Status::not_found)?;
+        let (sender, receiver) = mpsc::channel(BUFFERED);
+        let report = drill::Report::new(&facts.config.name, sender);
+        // A task of its own: a caller that hangs up leaves no shadow behind.
+        tokio::spawn(drill::run(kind, *facts, report, self.commands.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn ca_status(&self, _: Request<CaStatusRequest>) -> Result<Response<CaStatusReply>, Status> {

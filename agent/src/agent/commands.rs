@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{StatusReply, Step, StepKind};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Agent;
 use super::halts::NodeOrder;
 use super::managed::Managed;
+use crate::delivery::Shadow;
+use crate::drill::{self, ShadowNews};
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
@@ -91,6 +93,27 @@ pub enum Command {
         /// Whether another is ordered.
         reply: oneshot::Sender<bool>,
     },
+    /// What a drill works with.
+    Drill {
+        /// Of which certificate; empty: the only one.
+        certificate: String,
+        /// The facts, or what is wrong with the request.
+        reply: oneshot::Sender<Result<Box<drill::Facts>, String>>,
+    },
+    /// Nodes are to hold a shadow.
+    CastShadow {
+        /// Which, and who.
+        shadow: Shadow,
+        /// What becomes of it.
+        news: mpsc::Sender<ShadowNews>,
+        /// Whether it was cast.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Nodes are to forget it.
+    EndShadow {
+        /// Of which certificate.
+        certificate: String,
+    },
     /// Halt nodes, or let them go on.
     Nodes {
         /// What, which, and who says so.
@@ -152,6 +175,13 @@ impl Agent {
             Command::Revoked { certificate, generation, reply } => {
                 let _ = reply.send(self.revoked(&certificate, generation));
             }
+            Command::Drill { certificate, reply } => {
+                let _ = reply.send(self.drill_facts(&certificate).map(Box::new));
+            }
+            Command::CastShadow { shadow, news, reply } => {
+                let _ = reply.send(self.cast_shadow(shadow, news));
+            }
+            Command::EndShadow { certificate } => self.end_shadow(&certificate),
             Command::Nodes { order, reply } => {
                 let _ = reply.send(self.order_nodes(&order));
             }
@@ -194,7 +224,7 @@ impl Agent {
     }
 
     /// The certificate of that name; no name: the only one.
-    fn one(&self, name: &str) -> Result<&Managed, String> {
+    pub(super) fn one(&self, name: &str) -> Result<&Managed, String> {
         let mut all = self.certificates.values().map(Box::as_ref);
         match (name, all.next(), all.next()) {
             ("", Some(only), None) => Ok(only),

@@ -58,7 +58,10 @@ impl Agent {
             Event::Delivery { node_id, certificate, generation, outcome } => {
                 self.delivered(&node_id, &certificate, generation, outcome, now);
             }
-            Event::Shadow { .. } | Event::Trusted { .. } => {}
+            Event::Shadow { node_id, certificate, generation, outcome } => {
+                self.shadow_news(&certificate, generation, node_id, outcome);
+            }
+            Event::Trusted { .. } => {}
             Event::Refused => self.refused_peers += 1,
         }
     }

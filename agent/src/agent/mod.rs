@@ -8,6 +8,7 @@ mod attempts;
 mod calendar;
 mod commands;
 mod deliveries;
+mod drills;
 mod halts;
 mod incidents;
 mod issuers;
@@ -76,6 +77,8 @@ struct Agent {
     schedule: BinaryHeap<Reverse<(Timestamp, Arc<str>)>>,
     nodes: BTreeMap<String, Connected>,
     records: Records,
+    /// What is rehearsed, by name of the certificate.
+    shadows: BTreeMap<String, drills::ActiveShadow>,
     refused_peers: u64,
     panics: u64,
     desired: watch::Sender<Desired>,
@@ -216,6 +219,11 @@ impl Agent {
         self.desired.send_replace(Arc::new(Wishes {
             certificates: deliverables.collect(),
             halts: self.records.halts.clone(),
+            shadows: self
+                .shadows
+                .iter()
+                .map(|(name, active)| (name.clone(), active.shadow.clone()))
+                .collect(),
             ..Wishes::default()
         }));
     }

@@ -208,6 +208,7 @@ impl Agent {
             schedule: BinaryHeap::new(),
             nodes: BTreeMap::new(),
             records,
+            shadows: BTreeMap::new(),
             refused_peers: 0,
             panics: 0,
             desired,

@@ -10,6 +10,7 @@ mod ca;
 mod client;
 mod config;
 mod doctor;
+mod drill;
 mod history;
 mod import;
 mod inspect;
@@ -70,6 +71,9 @@ enum Command {
     Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,
+    /// Rehearse, with real certificates and nodes, without touching what is served.
+    #[command(subcommand)]
+    Drill(drill::Drill),
     /// Halt nodes by hand, or let them go on.
     #[command(subcommand)]
     Node(node::Node),
@@ -117,6 +121,7 @@ impl Cli {
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
+            Command::Drill(command) => block_on(command.run(&global)),
             Command::Node(command) => block_on(command.run(&global)),
             Command::Plan(command) => block_on(command.run(&global)),
             Command::Why(command) => block_on(command.run(&global)),

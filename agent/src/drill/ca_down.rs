@@ -28,7 +28,12 @@ impl Drill {
         let Some(renewed) = &foreseen.renewed else {
             let when = foreseen.expires.map_or_else(
                 || "there is nothing valid to serve".to_owned(),
-                |at| format!("what is served ends {at:.0}, {} after the first attempt", span(at.duration_since(foreseen.begins))),
+                |at| {
+                    format!(
+                        "what is served ends {at:.0}, {} after the first attempt",
+                        span(at.duration_since(foreseen.begins))
+                    )
+                },
             );
             return Err(format!("no other issuer is configured: {when}. Add one to `issuers`"));
         };

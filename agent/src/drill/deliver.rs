@@ -91,9 +91,9 @@ impl Drill {
         let Some(serving) = &self.facts.serving else { return Ok(()) };
         for node in &self.facts.nodes {
             let names = route::names_to_prove(&self.facts.config.identifiers, node);
-            prove::prove(node, &names, &serving.chain)
-                .await
-                .map_err(|error| format!("{} does not serve generation {} any more: {error}", node.id, serving.number))?;
+            prove::prove(node, &names, &serving.chain).await.map_err(|error| {
+                format!("{} does not serve generation {} any more: {error}", node.id, serving.number)
+            })?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::issuer::Issuer;
 use crate::lifecycle::Issuers;
 use crate::lifecycle::explain::Subject;
 use crate::store::{CertificateStore, Generation};
+pub use deliver::ShadowNews;
 pub use report::Report;
 
 /// Limit of one order at a CA within a drill.

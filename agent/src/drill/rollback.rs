@@ -10,7 +10,11 @@ use crate::store::Generation;
 
 impl Drill {
     pub(super) async fn rollback(&self) -> Result<String, String> {
-        let current = self.facts.current.as_ref().ok_or("it has no generation yet: there is nothing to go back from")?;
+        let current = self
+            .facts
+            .current
+            .as_ref()
+            .ok_or("it has no generation yet: there is nothing to go back from")?;
         let text = format!("going back from generation {} is rehearsed", current.number);
         self.report.step(StepKind::Started, text).await;
         let now = self.facts.now;
@@ -21,7 +25,9 @@ impl Drill {
                 older.number < current.number && older.is_valid_at(now)
             })
             .map_err(|error| error.to_string())?
-            .ok_or("no older generation is whole, valid and unrevoked: a bad renewal could not be taken back")?;
+            .ok_or(
+                "no older generation is whole, valid and unrevoked: a bad renewal could not be taken back",
+            )?;
         let (number, left) = (older.number, older.not_after().duration_since(now));
         let text = format!("generation {number}, valid for another {}", crate::lifecycle::span(left));
         self.report.step(StepKind::RolledBack, text).await;
