@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod adopt;
 pub mod agent;
+pub mod alert;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod issuer;
 pub mod keys;
 pub mod lifecycle;
 pub mod obtain;
+mod outgoing;
 pub mod rehearse;
 pub mod steps;
 pub mod store;

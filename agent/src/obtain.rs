@@ -136,7 +136,7 @@ impl Attempt {
                     Ok(path) => message += &format!(" (kept as {})", path.display()),
                     Err(error) => tracing::warn!(certificate = self.certificate, %error, "no evidence kept"),
                 }
-                return Err(IssueError::new(ErrorClass::Ca, message));
+                return Err(IssueError { gate: true, ..IssueError::new(ErrorClass::Ca, message) });
             }
         };
         self.step(StepKind::GatePassed, 0, &format!("serial {}", leaf.serial));

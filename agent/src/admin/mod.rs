@@ -157,8 +157,12 @@ impl AdminService for Admin {
         Ok(Response::new(self.account_of(request.into_inner()).await?))
     }
 
-    async fn incidents(&self, _: Request<IncidentsRequest>) -> Result<Response<IncidentsReply>, Status> {
-        Err(Status::unimplemented("incidents"))
+    async fn incidents(
+        &self,
+        request: Request<IncidentsRequest>,
+    ) -> Result<Response<IncidentsReply>, Status> {
+        let all = request.into_inner().all;
+        Ok(Response::new(self.ask(|reply| Command::Incidents { all, reply }).await?))
     }
 
     async fn node_control(

@@ -235,6 +235,7 @@ impl Agent {
         let now = self.now_for(name);
         // Held, then swapped in, then seen.
         let limit = 2 * self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
+        self.judge_attempt(name, result.as_ref().err());
         let Some(managed) = self.certificates.get_mut(name) else { return };
         match result {
             Ok(generation) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sealwire_proto::v1::{StatusReply, Step, StepKind};
+use sealwire_proto::v1::{IncidentsReply, StatusReply, Step, StepKind};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Agent;
@@ -11,6 +11,7 @@ use super::halts::NodeOrder;
 use super::managed::Managed;
 use crate::delivery::Shadow;
 use crate::drill::{self, ShadowNews};
+use crate::incident::Incident;
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
@@ -121,6 +122,13 @@ pub enum Command {
         /// The nodes that are told, or what is wrong with the order.
         reply: oneshot::Sender<Result<Vec<String>, String>>,
     },
+    /// What is wrong.
+    Incidents {
+        /// What was, too.
+        all: bool,
+        /// The newest last, and what waits to be told.
+        reply: oneshot::Sender<IncidentsReply>,
+    },
     /// What a plan is made from.
     Plan(oneshot::Sender<PlanFacts>),
     /// Why the next action of a certificate is what it is.
@@ -184,6 +192,12 @@ impl Agent {
             Command::EndShadow { certificate } => self.end_shadow(&certificate),
             Command::Nodes { order, reply } => {
                 let _ = reply.send(self.order_nodes(&order));
+            }
+            Command::Incidents { all, reply } => {
+                let wanted = self.incidents.all().into_iter().filter(|one| all || one.is_open());
+                let incidents = wanted.map(Incident::to_message).collect();
+                let unsent = self.incidents.unsent().into_iter().collect();
+                let _ = reply.send(IncidentsReply { incidents, unsent });
             }
             Command::Plan(reply) => {
                 let subjects = self.certificates.values().map(|managed| managed.subject()).collect();

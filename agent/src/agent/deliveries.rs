@@ -54,9 +54,11 @@ impl Agent {
                 if let Some(node) = self.nodes.get_mut(&node_id) {
                     node.report = report;
                 }
+                self.judge_report(&node_id, now);
             }
             Event::Delivery { node_id, certificate, generation, outcome } => {
-                self.delivered(&node_id, &certificate, generation, outcome, now);
+                self.delivered(&node_id, &certificate, generation, outcome.clone(), now);
+                self.judge_outcome(&node_id, &certificate, generation, &outcome, now);
             }
             Event::Shadow { node_id, certificate, generation, outcome } => {
                 self.shadow_news(&certificate, generation, node_id, outcome);
@@ -68,6 +70,7 @@ impl Agent {
 
     pub(super) fn node_seen(&mut self, id: &str, now: Timestamp) {
         self.records.seen(id, now, |id| self.nodes.contains_key(id));
+        self.forget_gone(now);
         self.save_records();
     }
 

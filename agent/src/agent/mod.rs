@@ -8,6 +8,7 @@ mod attempts;
 mod calendar;
 mod commands;
 mod deliveries;
+mod disk;
 mod drills;
 mod halts;
 mod incidents;
@@ -16,6 +17,7 @@ mod managed;
 mod start;
 mod status;
 mod swaps;
+mod troubles;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -28,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::rates::Rates;
 use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::delivery::record::Records;
@@ -37,6 +40,7 @@ use crate::steps::{self, Steps};
 use crate::store::{HistoryEntry, Store};
 use attempts::{Ended, Underway};
 pub use commands::{Command, Followed, Found, PlanFacts, STATUS_PART};
+use disk::{Disk, Document};
 pub use halts::NodeOrder;
 use incidents::Incidents;
 use issuers::Source;
@@ -65,6 +69,8 @@ struct Agent {
     clock: Arc<dyn Clock>,
     /// [`LONGEST_SLEEP`]; tests do not have the time.
     longest_sleep: Duration,
+    /// Makes this agent differ from another.
+    seed: u64,
     started_at: Timestamp,
     steps: Arc<Steps>,
     sources: BTreeMap<String, Source>,
@@ -90,6 +96,9 @@ struct Agent {
     /// Runs whose proof has a deadline.
     runs: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     incidents: Incidents,
+    /// Failed handshakes on nodes.
+    rates: Rates,
+    disk: Disk,
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
@@ -109,8 +118,11 @@ impl Agent {
             self.look_at(&name);
         }
         self.unpublished = true;
+        self.forget_disk();
+        self.forget_gone(self.clock.now());
         loop {
             self.publish();
+            self.keep_incidents(false);
             let wake = self.wake();
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -126,6 +138,7 @@ impl Agent {
             self.save_issuers(false);
         }
         self.save_issuers(true);
+        self.keep_incidents(true);
     }
 
     /// How long nothing happens by itself.
@@ -139,6 +152,9 @@ impl Agent {
         }
         if let Some(Reverse((deadline, _))) = self.runs.peek() {
             wake = wake.min(deadline.saturating_duration_since(Instant::now()));
+        }
+        if let Some(left) = self.incidents.wake(now) {
+            wake = wake.min(left.max(Duration::from_millis(1)));
         }
         if let Some(since) = self.issuers_changed {
             wake = wake.min(SAVE_LIMITS_EVERY.saturating_sub(since.elapsed()));
@@ -170,11 +186,22 @@ impl Agent {
 
     /// Decides about one certificate, and acts or puts it on the schedule.
     fn look_at(&mut self, name: &str) {
+        let expiry = self.judge_expiry(name);
+        let wake = self.act_on(name);
+        let Some(wake) = wake.into_iter().chain(expiry).min() else { return };
+        let Some(managed) = self.certificates.get_mut(name) else { return };
+        managed.scheduled = Some(wake);
+        let key = Arc::clone(&managed.name);
+        self.schedule.push(Reverse((wake, key)));
+    }
+
+    /// Acts as is decided; gives when to decide again, or nothing while an attempt is under way.
+    fn act_on(&mut self, name: &str) -> Option<Timestamp> {
         let now = self.now_for(name);
         let canary = self.clock_is_doubted();
-        let Some(managed) = self.certificates.get_mut(name) else { return };
+        let managed = self.certificates.get_mut(name)?;
         if managed.obtaining {
-            return;
+            return None;
         }
         let decision = managed.decide(now, &self.issuers).clone();
         let wake = match decision.action {
@@ -185,8 +212,14 @@ impl Agent {
             {
                 lifecycle::plus(now, issuers::CANARY_PAUSE)
             }
-            Action::Obtain { issuer } => return self.obtain(name, &issuer),
-            Action::Rehearse { at, issuer } => return self.rehearse(name, &at, &issuer),
+            Action::Obtain { issuer } => {
+                self.obtain(name, &issuer);
+                return None;
+            }
+            Action::Rehearse { at, issuer } => {
+                self.rehearse(name, &at, &issuer);
+                return None;
+            }
             Action::AskRenewalInfo { issuer } => {
                 if !managed.asking {
                     self.ask(name, &issuer);
@@ -195,12 +228,8 @@ impl Agent {
                 decision.at
             }
         };
-        let Some(managed) = self.certificates.get_mut(name) else { return };
         // Decided in the time of the CA, woken by our own clock.
-        let wake = lifecycle::plus(wake, self.clock.now().duration_since(now));
-        managed.scheduled = Some(wake);
-        let key = Arc::clone(&managed.name);
-        self.schedule.push(Reverse((wake, key)));
+        Some(lifecycle::plus(wake, self.clock.now().duration_since(now)))
     }
 
     /// Tells all nodes what they should serve, if that has changed.
@@ -253,21 +282,27 @@ impl Agent {
         let Some(managed) = self.certificates.get(name) else { return };
         let what = Step { kind: kind.into(), ..Step::default() }.kind().as_str_name().to_lowercase();
         let entry = HistoryEntry { at: self.clock.now(), generation, what, detail: detail.to_owned() };
-        if let Err(error) = managed.store.append_history(&entry) {
+        let written = managed.store.append_history(&entry);
+        if let Err(error) = &written {
             tracing::warn!(certificate = name, %error, "cannot write the history");
         }
+        self.disk.note(Document::History(name.to_owned()), &written);
     }
 
     fn save_memory(&self, name: &str) {
         let Some(managed) = self.certificates.get(name) else { return };
-        if let Err(error) = managed.store.save_memory(&managed.memory) {
+        let written = managed.store.save_memory(&managed.memory);
+        if let Err(error) = &written {
             tracing::error!(certificate = name, %error, "cannot remember; a restart would forget this");
         }
+        self.disk.note(Document::Memory(name.to_owned()), &written);
     }
 
     fn save_records(&self) {
-        if let Err(error) = self.store.save_json(start::RECORDS, &self.records) {
+        let written = self.store.save_json(start::RECORDS, &self.records);
+        if let Err(error) = &written {
             tracing::error!(%error, "cannot remember what nodes serve; a restart would forget this");
         }
+        self.disk.note(Document::Records, &written);
     }
 }

@@ -14,11 +14,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use super::disk::Disk;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
+use crate::alert::rates::Rates;
+use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
 use crate::delivery::server::Delivery;
@@ -95,6 +98,9 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
+    /// Who is told of incidents.
+    #[error(transparent)]
+    Alerts(#[from] AlertError),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -131,7 +137,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
     let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
-    let agent = Agent::new(config, clock, store, sources, Arc::clone(&steps), desired)?;
+    let mut agent = Agent::new(config, Arc::clone(&clock), store, sources, Arc::clone(&steps), desired)?;
+    let spool = agent.store.dir().join(alert::SPOOL);
+    let current = agent.incidents.current();
+    let alerts = Alerts::start(&agent.config.alerts, &spool, &clock, agent.seed, &current, &tasks)?;
+    agent.incidents.tell(alerts);
     let config = &agent.config;
     let (event_sender, events) = mpsc::channel(QUEUE);
     let (command_sender, commands) = mpsc::channel(QUEUE);
@@ -191,10 +201,14 @@ impl Agent {
     ) -> Result<Self, StartError> {
         let mut issuers = known(&config);
         issuers::load_limits(&store, &mut issuers)?;
-        let certificates = certificates(&mut config, &store)?;
+        let seed = identity(&store)?.seed;
+        let certificates = certificates(&mut config, &store, seed)?;
         let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
         records.retain_certificates(|name| certificates.contains_key(name));
+        let incidents = Incidents::load(&store, &config.alerts, seed)?;
+        let rates = Rates::new(config.alerts.rates.clone());
         Ok(Self {
+            seed,
             started_at: clock.now(),
             config,
             store,
@@ -216,7 +230,9 @@ impl Agent {
             attempts: JoinSet::new(),
             underway: HashMap::new(),
             runs: BinaryHeap::new(),
-            incidents: Incidents::default(),
+            incidents,
+            rates,
+            disk: Disk::default(),
             clock_watch: ClockWatch::default(),
             time_asked: None,
         })
@@ -291,16 +307,21 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
+fn identity(store: &Store) -> Result<Identity, StoreError> {
+    if let Some(identity) = store.load_json(AGENT)? {
+        return Ok(identity);
+    }
+    let identity = Identity { seed: fastrand::u64(..) };
+    store.save_json(AGENT, &identity)?;
+    Ok(identity)
+}
+
 /// Takes them out of the configuration: ten thousand of them twice would be much of the agent's memory.
-fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
-    let identity: Identity = match store.load_json(AGENT)? {
-        Some(identity) => identity,
-        None => {
-            let identity = Identity { seed: fastrand::u64(..) };
-            store.save_json(AGENT, &identity)?;
-            identity
-        }
-    };
+fn certificates(
+    config: &mut Config,
+    store: &Store,
+    seed: u64,
+) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
     let mut certificates = BTreeMap::new();
     let profiles: Arc<[String]> = config.acme.keys().cloned().collect();
     for certificate in std::mem::take(&mut config.certificates) {
@@ -308,7 +329,7 @@ fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, B
         let own = store.certificate(&name)?;
         let memory = own.memory()?;
         let loaded = own.load(&memory)?;
-        let seed = identity.seed ^ seed_of(&name);
+        let seed = seed ^ seed_of(&name);
         let policy = policy(&certificate);
         let mut managed = Managed::new(certificate, policy, own, memory, seed);
         if let Some(damage) = &loaded.damage {

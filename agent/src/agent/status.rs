@@ -4,13 +4,14 @@ use std::ops::Bound;
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{
-    self, BreakerState, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
+    BreakerState, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
 };
 
 use super::managed::Managed;
 use super::{Agent, Connected, STATUS_PART};
 use crate::delivery::record::Record;
 use crate::delivery::route;
+use crate::incident::Incident;
 use crate::lifecycle::{self, Action};
 
 impl Agent {
@@ -34,18 +35,7 @@ impl Agent {
             nodes: self.nodes(),
             refused_peers: self.refused_peers,
             panics: self.panics,
-            incidents: self
-                .incidents
-                .open()
-                .map(|(kind, about, incident)| v1::Incident {
-                    about: about.to_owned(),
-                    since_ms: incident.since.as_millisecond(),
-                    text: incident.text.clone(),
-                    kind: kind.as_str().to_owned(),
-                    severity: kind.severity().into(),
-                    ..v1::Incident::default()
-                })
-                .collect(),
+            incidents: self.incidents.open().map(Incident::to_message).collect(),
         }
     }
 

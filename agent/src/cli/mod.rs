@@ -13,6 +13,7 @@ mod doctor;
 mod drill;
 mod history;
 mod import;
+mod incidents;
 mod inspect;
 mod node;
 mod plan;
@@ -57,6 +58,8 @@ enum Command {
     Renew(renew::Renew),
     /// Show every certificate, what is served where, and what happens next.
     Status(status::Status),
+    /// Show what is wrong and what to do about it, and what waits to be told to whom.
+    Incidents(incidents::Incidents),
     /// Show the certificates in a file, at a server, or of a configured name.
     Inspect(inspect::Inspect),
     /// Show every order that is foreseen, by the rules that decide.
@@ -120,6 +123,7 @@ impl Cli {
             Command::Import(command) => command.run(&global),
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
+            Command::Incidents(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
             Command::Drill(command) => block_on(command.run(&global)),
             Command::Node(command) => block_on(command.run(&global)),

@@ -8,6 +8,7 @@ use rustls_pki_types::DnsName;
 use sealwire_config::{Fault, absolute_path};
 
 use super::{AcmeConfig, CertificateConfig, Config, InternalConfig};
+use crate::outgoing::is_sound;
 
 /// Shortest leaf: below this, clock skew and a slow disk eat the lifetime.
 const MIN_LEAF_LIFETIME: Duration = Duration::from_mins(2);
@@ -35,6 +36,7 @@ pub(super) fn check(config: &mut Config) -> Checked {
         return fault(&["admin", "socket"], "must differ from delivery.socket");
     }
     config.log.check()?;
+    super::alerts::check(&config.alerts)?;
     for (name, internal) in &config.internal {
         check_internal(name, internal)?;
     }
@@ -101,16 +103,7 @@ fn check_internal(name: &str, config: &InternalConfig) -> Checked {
 
 fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
     plain_name(&["acme", name], name)?;
-    let host = config.directory.parse::<http::Uri>().ok().and_then(|uri| {
-        let host = uri.host()?.trim_matches(['[', ']']).to_owned();
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        match uri.scheme_str() {
-            Some("https") => Some(host),
-            Some("http") if loopback => Some(host),
-            _ => None,
-        }
-    });
-    if host.is_none() {
+    if !is_sound(&config.directory) {
         return fault(
             &["acme", name, "directory"],
             format!("\"{}\": expected the https URL of an ACME directory", config.directory),

@@ -2,6 +2,7 @@
 //! in `SEALWIRE_DELIVERY__SOCKET`). Unknown keys are refused, and every error names the file, the line, the
 //! key and what is expected.
 
+mod alerts;
 mod challenge;
 mod check;
 mod check_challenge;
@@ -18,6 +19,9 @@ use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
 use serde::Deserialize;
 
+pub use self::alerts::{
+    AlertmanagerConfig, AlertsConfig, MinSeverity, PagerdutyConfig, RatesConfig, WebhookConfig,
+};
 pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
@@ -55,6 +59,9 @@ pub struct Config {
     /// Who sets TXT records for DNS-01, by name.
     #[serde(default)]
     pub dns: BTreeMap<String, DnsConfig>,
+    /// Who is told of incidents.
+    #[serde(default)]
+    pub alerts: AlertsConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,

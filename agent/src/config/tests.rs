@@ -18,7 +18,7 @@ fn load_here(text: &str) -> Result<Config, ConfigError> {
     Config::from_text(Path::new("t.toml"), text)
 }
 
-fn load(text: &str) -> Result<Config, ConfigError> {
+pub(super) fn load(text: &str) -> Result<Config, ConfigError> {
     let _unchanged = ENVIRONMENT.read().unwrap();
     load_here(text)
 }

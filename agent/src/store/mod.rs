@@ -328,7 +328,7 @@ impl CertificateStore {
     }
 }
 
-fn load_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+pub(crate) fn load_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let Some(bytes) = durable::read(path)? else { return Ok(None) };
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
@@ -352,7 +352,7 @@ fn move_aside(path: &Path, why: &str) -> Result<(), StoreError> {
     durable::rename(path, &aside)
 }
 
-fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+pub(crate) fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| StoreError::damaged(path, format!("cannot be written as JSON: {error}")))?;
     bytes.push(b'\n');

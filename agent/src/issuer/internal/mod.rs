@@ -27,7 +27,7 @@ use super::{ErrorClass, IssueError, Issuer, OrderRequest, Progress};
 use crate::clock::Clock;
 use crate::config::InternalConfig;
 
-pub(in crate::issuer) use self::secret::read_secret;
+pub(crate) use self::secret::read_secret;
 
 /// The embedded CA of one configured issuer.
 pub struct InternalIssuer {
