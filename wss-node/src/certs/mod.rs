@@ -1,7 +1,7 @@
 //! Certificates: how they come in, what they must satisfy, and where handshakes find them.
 
 pub(crate) mod backoff;
-mod pairing;
+pub(crate) mod pairing;
 mod prepared;
 mod proof;
 pub(crate) mod prove;
@@ -14,3 +14,4 @@ mod trust;
 pub(crate) mod validate;
 
 pub(crate) use resolver::{CertReader, CertWriter, live};
+pub(crate) use served::Served;

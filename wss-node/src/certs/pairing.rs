@@ -19,7 +19,7 @@ use super::served::{Served, seconds};
 use super::validate::{checked_staple, not_stale};
 
 /// What one stream knows: the rest of the node's state outlives it.
-pub(super) struct Pairing<'a> {
+pub(crate) struct Pairing<'a> {
     node: &'a mut Receiver,
     answers: mpsc::Sender<NodeMessage>,
     prepared: Prepared,
@@ -55,6 +55,9 @@ impl<'a> Pairing<'a> {
             Some(Body::Commit(commit)) => self.commit(commit).await,
             Some(Body::Discard(discard)) => self.discard(&discard),
             Some(Body::Staple(staple)) => self.staple(staple).await,
+            Some(Body::Revoked(revoked)) => self.node.guard.revoked(revoked),
+            Some(Body::Halt(halt)) => self.node.guard.halt(&halt.by, &halt.reason),
+            Some(Body::Resume(resume)) => self.node.guard.resume(&resume.by),
             Some(Body::Trust(trust)) => self.trust(trust).await,
             // From a later version: not for us.
             _ => {}
@@ -75,8 +78,8 @@ impl<'a> Pairing<'a> {
         let purpose = BundleUse::try_from(bundle.r#use).map_err(unknown)?;
         let started = Instant::now();
         let served = self.node.validator.check(bundle, UnixTime::now())?;
-        if purpose != BundleUse::Shadow && !rollback {
-            self.not_stale(&served)?;
+        if purpose != BundleUse::Shadow {
+            self.may_be_served(&served, rollback)?;
         }
         let took = started.elapsed();
         match purpose {
@@ -87,14 +90,25 @@ impl<'a> Pairing<'a> {
         Ok(())
     }
 
-    fn not_stale(&self, new: &Served) -> Result<(), Rejection> {
-        self.node.reader.served(&new.certificate).map_or(Ok(()), |served| not_stale(new, &served))
+    /// Not older than what is served, and not back to what was distrusted.
+    fn may_be_served(&self, new: &Served, rollback: bool) -> Result<(), Rejection> {
+        let served = self.node.reader.served(&new.certificate);
+        let is_other = served.as_ref().is_none_or(|served| served.leaf.sha256 != new.leaf.sha256);
+        if is_other && self.node.guard.is_revoked(&new.leaf.sha256) {
+            let detail = "the agent has said that this leaf is revoked";
+            return Err(Rejection::new(NackReason::Revoked, detail));
+        }
+        match served {
+            Some(served) if !rollback => not_stale(new, &served),
+            _ => Ok(()),
+        }
     }
 
     /// Serves it from the next handshake on, acknowledges, and looks for it.
     async fn swap(&mut self, new: Served, rollback: bool, validated: Duration) {
         let started = Instant::now();
         let held = self.node.reader.served(&new.certificate);
+        let before = held.clone();
         let new = match &held {
             Some(held) => new.keeping_staple_of(held),
             None => new,
@@ -105,6 +119,7 @@ impl<'a> Pairing<'a> {
             None => (self.node.writer.swap_in(new), true),
         };
         let swapped = started.elapsed();
+        self.node.guard.swapped(before.as_deref(), &served);
         self.node.armed.send_if_modified(|armed| !std::mem::replace(armed, true));
         let ack = Ack {
             certificate: served.certificate.clone(),
@@ -145,9 +160,7 @@ impl<'a> Pairing<'a> {
     /// What was prepared, if it may be served still: time has passed, and another swap may have come first.
     fn committed(&mut self, commit: &Commit) -> Result<(Served, bool), Rejection> {
         let (served, rollback) = self.prepared.take(&commit.certificate, commit.generation)?;
-        if !rollback {
-            self.not_stale(&served)?;
-        }
+        self.may_be_served(&served, rollback)?;
         let over_s = seconds(UnixTime::now()) - served.leaf.not_after;
         if over_s > 0 {
             let detail = format!("the leaf expired {over_s} s ago, while it was prepared");
@@ -183,6 +196,7 @@ impl<'a> Pairing<'a> {
         match self.stapled(staple) {
             Ok(served) => {
                 let served = self.node.writer.swap_in(served);
+                self.node.guard.swapped(None, &served);
                 let staple = served.staple_sha256(seconds(UnixTime::now()));
                 let until = served.stapled_until().and_then(|until| jiff::Timestamp::from_second(until).ok());
                 let until = until.map(|until| until.to_string());
@@ -248,4 +262,4 @@ impl<'a> Pairing<'a> {
 
 #[cfg(test)]
 #[path = "pairing_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -12,24 +12,24 @@ use crate::service::tests::{Listening, listening};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The node's end of a stream, and what it has answered.
-struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     pairing: Pairing<'a>,
     answers: mpsc::Receiver<NodeMessage>,
     address: String,
 }
 
 impl<'a> Stream<'a> {
-    fn of(node: &'a mut Listening) -> Self {
+    pub(crate) fn of(node: &'a mut Listening) -> Self {
         let (sender, answers) = mpsc::channel(64);
         let address = node.address.to_string();
         Self { pairing: Pairing::new(&mut node.receiver, sender), answers, address }
     }
 
-    async fn say(&mut self, body: agent_message::Body) {
+    pub(crate) async fn say(&mut self, body: agent_message::Body) {
         self.pairing.take(AgentMessage { body: Some(body) }).await;
     }
 
-    async fn answer(&mut self) -> Body {
+    pub(crate) async fn answer(&mut self) -> Body {
         let answer = tokio::time::timeout(PATIENCE, self.answers.recv()).await.expect("an answer");
         answer.unwrap().body.unwrap()
     }
@@ -49,7 +49,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Sends a bundle that is served at once.
-    async fn serve(&mut self, bundle: &Bundle) -> Serving {
+    pub(crate) async fn serve(&mut self, bundle: &Bundle) -> Serving {
         self.say(agent_message::Body::Bundle(bundle.clone())).await;
         assert!(matches!(self.answer().await, Body::Ack(ack) if ack.generation == bundle.generation));
         self.serving().await

@@ -21,6 +21,7 @@ use super::served::{Served, seconds};
 use super::validate::Validator;
 use super::{CertReader, CertWriter};
 use crate::counters::Counters;
+use crate::guard::Guard;
 use crate::readiness::Readiness;
 use crate::service::Node;
 
@@ -42,6 +43,7 @@ pub(crate) struct Receiver {
     pub(super) reader: CertReader,
     pub(super) readiness: Arc<Readiness>,
     counters: Arc<Counters>,
+    pub(super) guard: Arc<Guard>,
     /// Told when the first certificate is in.
     pub(super) armed: tokio::sync::watch::Sender<bool>,
 }
@@ -65,6 +67,7 @@ impl Receiver {
             reader: node.reader.clone(),
             readiness: Arc::clone(&node.readiness),
             counters: Arc::clone(&node.counters),
+            guard: Arc::clone(&node.guard),
             armed,
         }
     }
@@ -111,6 +114,7 @@ impl Receiver {
         };
         tracing::info!(socket = %self.socket.display(), "paired with the agent");
         let mut ready = self.readiness.watch();
+        let mut news = self.guard.news();
         let mut tick = tokio::time::interval(REPORT_EVERY);
         let mut pairing = Pairing::new(self, sender);
         loop {
@@ -122,17 +126,20 @@ impl Receiver {
                 },
                 _ = tick.tick() => pairing.report(),
                 Ok(()) = ready.changed() => pairing.report(),
+                Ok(()) = news.changed() => pairing.report(),
             }
         }
     }
 
     pub(super) fn report(&self) -> Report {
+        let failures = self.counters.handshake_failures();
         Report {
             ready: self.readiness.obstacle().is_none(),
             sessions: Counters::get(&self.counters.sessions),
             handshakes: Counters::get(&self.counters.handshakes),
             handshake_failures: self.counters.handshake_failures().map(|(_, count)| count).sum(),
-            ..Report::default()
+            breaker: Some(self.guard.report()),
+            failures: failures.map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
         }
     }
 }
@@ -173,13 +180,15 @@ impl std::fmt::Debug for Receiver {
     }
 }
 
-/// Only for the log of a set of certificates.
+/// What is served of a certificate, for `/readyz`.
 pub(crate) fn summary(served: &Served, proven: Option<u64>) -> serde_json::Value {
+    let told = |second| jiff::Timestamp::from_second(second).ok().map(|at| at.to_string());
     serde_json::json!({
         "certificate": served.certificate,
         "generation": served.generation,
         "serial": served.leaf.serial,
-        "not_after": jiff::Timestamp::from_second(served.leaf.not_after).ok().map(|at| at.to_string()),
+        "not_after": told(served.leaf.not_after),
+        "stapled_until": served.stapled_until().and_then(told),
         "proven": proven == Some(served.generation),
     })
 }

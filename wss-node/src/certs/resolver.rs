@@ -71,15 +71,20 @@ impl ServedSet {
             }
         }
         let mut set = Self { by_certificate, by_name, default: None };
-        // An address may be written in several ways; leaves have it in the usual one.
-        let addresses = server_names.iter().filter_map(|name| name.parse::<IpAddr>().ok());
-        let preferred = addresses
-            .filter_map(|address| set.find(&address.to_string()))
-            .chain(server_names.iter().filter_map(|name| set.find(name)))
-            .next()
-            .cloned();
+        let (addresses, others): (Vec<_>, Vec<_>) =
+            server_names.iter().partition(|name| name.parse::<IpAddr>().is_ok());
+        let in_order = addresses.into_iter().chain(others);
+        let preferred = in_order.filter_map(|name| set.find_as_written(name)).next().cloned();
         set.default = preferred.or_else(|| set.by_certificate.values().next().cloned());
         set
+    }
+
+    /// An address may be written in several ways; leaves have it in the usual one.
+    fn find_as_written(&self, name: &str) -> Option<&Arc<Served>> {
+        match name.parse::<IpAddr>() {
+            Ok(address) => self.find(&address.to_string()),
+            Err(_) => self.find(name),
+        }
     }
 
     fn find(&self, name: &str) -> Option<&Arc<Served>> {
@@ -109,13 +114,15 @@ impl CertReader {
         self.set.load().by_certificate.get(certificate).cloned()
     }
 
-    /// What handshakes for these names present, each once.
-    pub(crate) fn presented(&self, names: &[String]) -> Vec<Arc<Served>> {
+    /// What handshakes for these names present, each once, with the names.
+    pub(crate) fn presented(&self, names: &[String]) -> Vec<(Arc<Served>, Vec<String>)> {
         let set = self.set.load();
-        let mut presented: Vec<Arc<Served>> = Vec::new();
-        for served in names.iter().filter_map(|name| set.find(name)) {
-            if !presented.iter().any(|other| Arc::ptr_eq(other, served)) {
-                presented.push(Arc::clone(served));
+        let mut presented: Vec<(Arc<Served>, Vec<String>)> = Vec::new();
+        for name in names {
+            let Some(served) = set.find_as_written(name) else { continue };
+            match presented.iter_mut().find(|(other, _)| Arc::ptr_eq(other, served)) {
+                Some((_, names)) => names.push(name.clone()),
+                None => presented.push((Arc::clone(served), vec![name.clone()])),
             }
         }
         presented
@@ -198,8 +205,9 @@ mod tests {
             reader.holds(0).iter().map(|held| (held.certificate.clone(), held.generation)).collect();
         assert_eq!(held, [("one".to_owned(), 2), ("two".to_owned(), 7)]);
         assert_eq!(reader.set.load().find("a.example").unwrap().generation, 2);
-        let names = ["a.example", "b.example", "a.example", "c.example"].map(String::from);
-        let presented: Vec<_> = reader.presented(&names).iter().map(|served| served.generation).collect();
-        assert_eq!(presented, [2, 7]);
+        let names = ["a.example", "b.example", "c.example"].map(String::from);
+        let presented = reader.presented(&names).into_iter();
+        let presented: Vec<_> = presented.map(|(served, names)| (served.generation, names)).collect();
+        assert_eq!(presented, [(2, vec!["a.example".to_owned()]), (7, vec!["b.example".to_owned()])]);
     }
 }
