@@ -46,6 +46,9 @@ impl Agent {
             Event::Delivery { node_id, certificate, generation, outcome } => {
                 self.delivered(&node_id, &certificate, generation, outcome, now);
             }
+            Event::Trusted { node_id, issuer, roots_sha256 } => {
+                self.trusted(&node_id, &issuer, &roots_sha256);
+            }
             Event::Refused => self.refused_peers += 1,
         }
     }
@@ -53,6 +56,7 @@ impl Agent {
     pub(super) fn node_seen(&mut self, id: &str, now: Timestamp) {
         self.records.seen(id, now, |id| self.nodes.contains_key(id));
         self.save_records();
+        self.tell_paired();
     }
 
     pub(super) fn delivered(

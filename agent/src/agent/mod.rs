@@ -5,6 +5,7 @@
 
 mod accounts;
 mod attempts;
+mod authorities;
 mod calendar;
 mod commands;
 mod deliveries;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{self, Step, StepKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +88,8 @@ struct Agent {
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
+    /// Something of an embedded CA has changed.
+    authorities_changed: Arc<Notify>,
 }
 
 impl Agent {
@@ -102,13 +105,17 @@ impl Agent {
             self.look_at(&name);
         }
         self.unpublished = true;
+        self.tell_paired();
+        let authorities_changed = Arc::clone(&self.authorities_changed);
         loop {
+            self.follow_authorities();
             self.publish();
             let wake = self.wake();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(wake) => {}
                 Some(()) = calendar.recv() => {}
+                () = authorities_changed.notified() => {}
                 Some(event) = events.recv() => self.delivery_event(event),
                 Some(command) = commands.recv() => self.command(command),
                 Some(ended) = self.attempts.join_next_with_id() => self.attempt_ended(ended),

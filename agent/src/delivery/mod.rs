@@ -170,6 +170,15 @@ pub enum Event {
         /// How far.
         outcome: Outcome,
     },
+    /// A node uses the roots of an internal issuer.
+    Trusted {
+        /// Who.
+        node_id: String,
+        /// Whose roots.
+        issuer: String,
+        /// Which: [`sealwire_proto::anchors::roots_sha256`].
+        roots_sha256: Vec<u8>,
+    },
     /// A peer was refused by the allow list.
     Refused,
 }
