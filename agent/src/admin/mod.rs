@@ -1,6 +1,7 @@
 //! The admin socket: what the command line asks is put to the loop, and steps are streamed back.
 
 mod accounts;
+mod authorities;
 mod nodes;
 
 use std::collections::BTreeSet;
@@ -188,12 +189,12 @@ impl AdminService for Admin {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn ca_status(&self, _: Request<CaStatusRequest>) -> Result<Response<CaStatusReply>, Status> {
-        Err(Status::unimplemented("ca status"))
+    async fn ca_status(&self, request: Request<CaStatusRequest>) -> Result<Response<CaStatusReply>, Status> {
+        Ok(Response::new(self.ca_status_of(request.into_inner().issuer).await?))
     }
 
-    async fn ca_rotate(&self, _: Request<CaRotateRequest>) -> Result<Response<CaStatusReply>, Status> {
-        Err(Status::unimplemented("ca rotate"))
+    async fn ca_rotate(&self, request: Request<CaRotateRequest>) -> Result<Response<CaStatusReply>, Status> {
+        Ok(Response::new(self.ca_rotate_of(request.into_inner()).await?))
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeReply>, Status> {

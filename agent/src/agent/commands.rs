@@ -145,7 +145,23 @@ pub enum Command {
         /// The newest last.
         reply: oneshot::Sender<Result<Vec<HistoryEntry>, String>>,
     },
-    /// The root of an internal issuer: its name and PEM.
+    /// An embedded CA.
+    Internal {
+        /// Its name; empty: the only one.
+        issuer: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<Arc<dyn Issuer>, String>>,
+    },
+    /// An intermediate of an embedded CA was revoked: what is served with it above is ordered anew.
+    IntermediateRevoked {
+        /// Of which issuer.
+        issuer: String,
+        /// The intermediate (DER).
+        intermediate: Vec<u8>,
+        /// The certificates that are ordered anew.
+        reply: oneshot::Sender<Vec<String>>,
+    },
+    /// The published roots of an internal issuer: its name and their PEM.
     Root {
         /// Empty: the only one.
         issuer: String,
@@ -218,8 +234,17 @@ impl Agent {
                     .and_then(|managed| managed.store.history().map_err(|error| error.to_string()));
                 let _ = reply.send(entries);
             }
+            Command::Internal { issuer, reply } => {
+                let _ = reply.send(self.internal(&issuer));
+            }
+            Command::IntermediateRevoked { issuer, intermediate, reply } => {
+                let _ = reply.send(self.replace_below(&issuer, &intermediate));
+            }
             Command::Root { issuer, reply } => {
-                let _ = reply.send(self.root(&issuer));
+                let root = self
+                    .internal(&issuer)
+                    .map(|issuer| (issuer.name().to_owned(), issuer.root_pem().unwrap_or_default()));
+                let _ = reply.send(root);
             }
         }
     }
@@ -277,24 +302,5 @@ impl Agent {
             self.step(name, 0, StepKind::Failed, detail);
         }
         self.look_at(name);
-    }
-
-    pub(super) fn root(&self, issuer: &str) -> Result<(String, String), String> {
-        let internal: Vec<_> = self
-            .sources
-            .values()
-            .filter_map(|source| Some((source.issuer.name(), source.issuer.root_pem()?)))
-            .collect();
-        let names = || internal.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        match (issuer, &internal[..]) {
-            (_, []) => Err("no internal issuer is configured: there is no root to print".to_owned()),
-            ("", [(name, pem)]) => Ok(((*name).to_owned(), pem.clone())),
-            ("", _) => Err(format!("several internal issuers are configured, name one: {}", names())),
-            (wanted, _) => internal
-                .iter()
-                .find(|(name, _)| *name == wanted)
-                .map(|(name, pem)| ((*name).to_owned(), pem.clone()))
-                .ok_or_else(|| format!("no internal issuer is named \"{wanted}\"; configured: {}", names())),
-        }
     }
 }

@@ -63,7 +63,9 @@ impl Agent {
             Event::Shadow { node_id, certificate, generation, outcome } => {
                 self.shadow_news(&certificate, generation, node_id, outcome);
             }
-            Event::Trusted { .. } => {}
+            Event::Trusted { node_id, issuer, roots_sha256 } => {
+                self.trusted(&node_id, &issuer, &roots_sha256);
+            }
             Event::Refused => self.refused_peers += 1,
         }
     }
@@ -72,6 +74,7 @@ impl Agent {
         self.records.seen(id, now, |id| self.nodes.contains_key(id));
         self.forget_gone(now);
         self.save_records();
+        self.tell_paired();
     }
 
     pub(super) fn delivered(

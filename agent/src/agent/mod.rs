@@ -5,6 +5,7 @@
 
 mod accounts;
 mod attempts;
+mod authorities;
 mod calendar;
 mod commands;
 mod deliveries;
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{self, Step, StepKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +103,8 @@ struct Agent {
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
+    /// Something of an embedded CA has changed.
+    authorities_changed: Arc<Notify>,
 }
 
 impl Agent {
@@ -120,7 +123,10 @@ impl Agent {
         self.unpublished = true;
         self.forget_disk();
         self.forget_gone(self.clock.now());
+        self.tell_paired();
+        let authorities_changed = Arc::clone(&self.authorities_changed);
         loop {
+            self.follow_authorities();
             self.publish();
             self.keep_incidents(false);
             let wake = self.wake();
@@ -128,6 +134,7 @@ impl Agent {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(wake) => {}
                 Some(()) = calendar.recv() => {}
+                () = authorities_changed.notified() => {}
                 Some(event) = events.recv() => self.delivery_event(event),
                 Some(command) = commands.recv() => self.command(command),
                 Some(ended) = self.attempts.join_next_with_id() => self.attempt_ended(ended),
@@ -248,12 +255,17 @@ impl Agent {
         self.desired.send_replace(Arc::new(Wishes {
             certificates: deliverables.collect(),
             halts: self.records.halts.clone(),
+            trust: self
+                .sources
+                .iter()
+                .filter(|(_, source)| source.issuer.as_internal().is_some())
+                .map(|(name, source)| (name.clone(), Arc::clone(&source.trust)))
+                .collect(),
             shadows: self
                 .shadows
                 .iter()
                 .map(|(name, active)| (name.clone(), active.shadow.clone()))
                 .collect(),
-            ..Wishes::default()
         }));
     }
 
