@@ -13,6 +13,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod doctor;
+pub mod drill;
 pub mod gate;
 pub mod incident;
 pub mod issuer;

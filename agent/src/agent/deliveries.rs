@@ -13,6 +13,14 @@ use super::{Agent, Connected};
 use crate::delivery::{Event, Outcome, nack_text};
 use crate::store::{Generation, StoreError};
 
+/// Why a generation must not be served, in words.
+pub(super) enum Fault {
+    /// Nobody can use what was issued.
+    Issued(String),
+    /// It could not be seen in service, whoever issued it.
+    Served(String),
+}
+
 impl Agent {
     pub(super) fn delivery_event(&mut self, event: Event) {
         let now = self.clock.now();
@@ -52,7 +60,12 @@ impl Agent {
                 self.delivered(&node_id, &certificate, generation, outcome.clone(), now);
                 self.judge_outcome(&node_id, &certificate, generation, &outcome, now);
             }
-            Event::Shadow { .. } | Event::Trusted { .. } => {}
+            Event::Shadow { node_id, certificate, generation, outcome } => {
+                self.shadow_news(&certificate, generation, node_id, outcome);
+            }
+            Event::Trusted { node_id, issuer, roots_sha256 } => {
+                self.trusted(&node_id, &issuer, &roots_sha256);
+            }
             Event::Refused => self.refused_peers += 1,
         }
     }
@@ -61,6 +74,7 @@ impl Agent {
         self.records.seen(id, now, |id| self.nodes.contains_key(id));
         self.forget_gone(now);
         self.save_records();
+        self.tell_paired();
     }
 
     pub(super) fn delivered(
@@ -98,7 +112,12 @@ impl Agent {
                 if nodes_own || taken_elsewhere {
                     self.end_run(name, generation, Err(format!("refused by {node_id}: {text}")));
                 } else {
-                    self.quarantine(name, generation, format!("refused by {node_id}: {text}"), |_| true);
+                    self.quarantine(
+                        name,
+                        generation,
+                        Fault::Issued(format!("refused by {node_id}: {text}")),
+                        |_| true,
+                    );
                 }
             }
             Outcome::Unproven { error } if is_current => {
@@ -106,7 +125,7 @@ impl Agent {
                 // Going back helps only if it was better there.
                 let good_there = |older: &Generation| older.number == before;
                 if before != 0 && before != generation {
-                    self.quarantine(name, generation, text, good_there);
+                    self.quarantine(name, generation, Fault::Served(text), good_there);
                 } else {
                     self.end_run(name, generation, Err(text));
                 }
@@ -130,12 +149,18 @@ impl Agent {
         &mut self,
         name: &str,
         generation: u64,
-        reason: String,
+        fault: Fault,
         good: impl Fn(&Generation) -> bool,
     ) {
         let now = self.clock.now();
         let Some(managed) = self.certificates.get_mut(name) else { return };
-        managed.quarantine(generation, reason.clone(), now);
+        let issued = managed.current.as_ref().filter(|current| current.number == generation);
+        let issuer = issued.map(|issued| issued.metadata.issuer.clone());
+        let (reason, blame) = match fault {
+            Fault::Issued(reason) => (reason, issuer),
+            Fault::Served(reason) => (reason, None),
+        };
+        managed.quarantine(generation, reason.clone(), now, blame.as_deref());
         self.save_memory(name);
         self.step(name, generation, StepKind::Quarantined, reason.clone());
         if let Err(error) = self.go_back(name, generation, now, good) {

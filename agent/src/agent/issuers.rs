@@ -15,6 +15,7 @@ use super::{Agent, Document, SAVE_LIMITS_EVERY};
 use crate::clock::TOLERATED;
 use crate::incident::Kind;
 use crate::issuer::Issuer;
+use crate::issuer::internal::InternalIssuer;
 use crate::lifecycle::limits::Ledger;
 use crate::lifecycle::{self, Block, Issuers, span};
 use crate::store::{Store, StoreError};
@@ -40,6 +41,8 @@ pub(super) struct Source {
     pub(super) anchors: Arc<Anchors>,
     /// The roots that nodes are told of; empty for a public CA.
     pub(super) trust: Arc<[CertificateDer<'static>]>,
+    /// Which roots of an embedded CA those are.
+    pub(super) roots_version: u64,
     /// Orders under way.
     pub(super) places: Arc<Semaphore>,
     /// Questions under way.
@@ -53,6 +56,8 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(issuer: Arc<dyn Issuer>, anchors: Anchors, parallel_orders: usize) -> Self {
         Self {
+            // Before the roots themselves: should they change in between, they are only read once more.
+            roots_version: issuer.as_internal().map_or(0, InternalIssuer::roots_version),
             trust: issuer.trust_anchors().into(),
             issuer,
             anchors: Arc::new(anchors),

@@ -239,9 +239,16 @@ impl Managed {
         news
     }
 
-    /// A generation must not be served. An attempt that is under way goes on.
-    pub(super) fn quarantine(&mut self, generation: u64, reason: String, now: Timestamp) {
-        self.memory.failed(now, None, &IssueError::new(ErrorClass::Refused, reason.clone()));
+    /// A generation must not be served. An attempt that is under way goes on. Who issued what nobody can use is
+    /// to `blame`: after some of them the next issuer gets its turn.
+    pub(super) fn quarantine(
+        &mut self,
+        generation: u64,
+        reason: String,
+        now: Timestamp,
+        blame: Option<&str>,
+    ) {
+        self.memory.failed(now, blame, &IssueError::new(ErrorClass::Refused, reason.clone()));
         self.memory.quarantine(Quarantine { generation, reason, at: now });
     }
 

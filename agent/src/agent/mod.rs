@@ -5,10 +5,13 @@
 
 mod accounts;
 mod attempts;
+mod authorities;
 mod calendar;
 mod commands;
 mod deliveries;
 mod disk;
+mod drills;
+mod halts;
 mod incidents;
 mod issuers;
 mod managed;
@@ -24,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{self, Step, StepKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +42,7 @@ use crate::store::{HistoryEntry, Store};
 use attempts::{Ended, Underway};
 pub use commands::{Command, Followed, Found, PlanFacts, STATUS_PART};
 use disk::{Disk, Document};
+pub use halts::NodeOrder;
 use incidents::Incidents;
 use issuers::Source;
 use managed::Managed;
@@ -80,6 +84,8 @@ struct Agent {
     schedule: BinaryHeap<Reverse<(Timestamp, Arc<str>)>>,
     nodes: BTreeMap<String, Connected>,
     records: Records,
+    /// What is rehearsed, by name of the certificate.
+    shadows: BTreeMap<String, drills::ActiveShadow>,
     refused_peers: u64,
     panics: u64,
     desired: watch::Sender<Desired>,
@@ -97,6 +103,8 @@ struct Agent {
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
+    /// Something of an embedded CA has changed.
+    authorities_changed: Arc<Notify>,
 }
 
 impl Agent {
@@ -115,7 +123,10 @@ impl Agent {
         self.unpublished = true;
         self.forget_disk();
         self.forget_gone(self.clock.now());
+        self.tell_paired();
+        let authorities_changed = Arc::clone(&self.authorities_changed);
         loop {
+            self.follow_authorities();
             self.publish();
             self.keep_incidents(false);
             let wake = self.wake();
@@ -123,6 +134,7 @@ impl Agent {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(wake) => {}
                 Some(()) = calendar.recv() => {}
+                () = authorities_changed.notified() => {}
                 Some(event) = events.recv() => self.delivery_event(event),
                 Some(command) = commands.recv() => self.command(command),
                 Some(ended) = self.attempts.join_next_with_id() => self.attempt_ended(ended),
@@ -243,7 +255,17 @@ impl Agent {
         self.desired.send_replace(Arc::new(Wishes {
             certificates: deliverables.collect(),
             halts: self.records.halts.clone(),
-            ..Wishes::default()
+            trust: self
+                .sources
+                .iter()
+                .filter(|(_, source)| source.issuer.as_internal().is_some())
+                .map(|(name, source)| (name.clone(), Arc::clone(&source.trust)))
+                .collect(),
+            shadows: self
+                .shadows
+                .iter()
+                .map(|(name, active)| (name.clone(), active.shadow.clone()))
+                .collect(),
         }));
     }
 

@@ -9,7 +9,7 @@ use sealwire_proto::anchors::{AnchorError, Anchors};
 use sealwire_proto::socket::{ListenError, Listener};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -28,7 +28,7 @@ use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
 use crate::issuer::acme::{AcmeIssuer, Challenges};
-use crate::issuer::internal::InternalIssuer;
+use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
@@ -207,6 +207,10 @@ impl Agent {
         records.retain_certificates(|name| certificates.contains_key(name));
         let incidents = Incidents::load(&store, &config.alerts, seed)?;
         let rates = Rates::new(config.alerts.rates.clone());
+        let authorities_changed = Arc::new(Notify::new());
+        for internal in sources.values().filter_map(|source| source.issuer.as_internal()) {
+            internal.notify(Arc::clone(&authorities_changed));
+        }
         Ok(Self {
             seed,
             started_at: clock.now(),
@@ -222,6 +226,7 @@ impl Agent {
             schedule: BinaryHeap::new(),
             nodes: BTreeMap::new(),
             records,
+            shadows: BTreeMap::new(),
             refused_peers: 0,
             panics: 0,
             desired,
@@ -234,6 +239,7 @@ impl Agent {
             disk: Disk::default(),
             clock_watch: ClockWatch::default(),
             time_asked: None,
+            authorities_changed,
         })
     }
 }
@@ -245,11 +251,21 @@ async fn sources(
     tasks: &CancellationToken,
 ) -> Result<BTreeMap<String, Source>, StartError> {
     let mut sources = BTreeMap::new();
+    let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, internal) in &config.internal {
         let dir = store.dir().join("ca").join(name);
         let issuer = InternalIssuer::open(name.clone(), dir, internal.clone(), Arc::clone(clock))
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        add(&mut sources, Arc::new(issuer), PARALLEL_INTERNAL)?;
+        let issuer = Arc::new(issuer);
+        if let Some(publish) = &internal.publish {
+            published.entry(publish.listen).or_default().push(Arc::clone(&issuer));
+        }
+        tokio::spawn(Arc::clone(&issuer).keep(tasks.clone()));
+        add(&mut sources, issuer, PARALLEL_INTERNAL)?;
+    }
+    for (address, issuers) in published {
+        let listener = listen("internal.NAME.publish.listen", address).await?;
+        tokio::spawn(Publication::new(issuers).serve(listener, tasks.clone()));
     }
     if config.acme.is_empty() {
         return Ok(sources);

@@ -3,7 +3,9 @@
 use std::ops::Bound;
 
 use jiff::Timestamp;
-use sealwire_proto::v1::{CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply};
+use sealwire_proto::v1::{
+    BreakerState, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
+};
 
 use super::managed::Managed;
 use super::{Agent, Connected, STATUS_PART};
@@ -122,7 +124,8 @@ impl Agent {
             nack_reason: nack.map(|nack| nack.reason.clone()).unwrap_or_default(),
             nack_detail: nack.map(|nack| nack.detail.clone()).unwrap_or_default(),
             proof_error: record.proof_error.clone().unwrap_or_default(),
-            ..DeliveryStatus::default()
+            prepared: record.prepared,
+            stapled: record.stapled,
         }
     }
 
@@ -144,6 +147,7 @@ impl Agent {
             .server_names
             .iter()
             .filter(|name| !identifiers().any(|identifier| route::covers(identifier, name)));
+        let breaker = node.report.breaker.as_ref();
         NodeStatus {
             node_id: node.info.id.clone(),
             connected: true,
@@ -156,8 +160,18 @@ impl Agent {
             handshakes: node.report.handshakes,
             handshake_failures: node.report.handshake_failures,
             uncovered_names: uncovered.cloned().collect(),
-            ..NodeStatus::default()
+            breaker: breaker.map(|breaker| breaker_word(breaker.state()).to_owned()).unwrap_or_default(),
+            breaker_detail: breaker.map(|breaker| breaker.detail.clone()).unwrap_or_default(),
         }
+    }
+}
+
+fn breaker_word(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Unspecified => "",
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::HalfOpen => "half-open",
     }
 }
 

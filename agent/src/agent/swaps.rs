@@ -8,6 +8,7 @@ use std::time::Instant;
 use sealwire_proto::v1::{NackReason, StepKind};
 
 use super::Agent;
+use super::deliveries::Fault;
 use crate::delivery::swap::Swap;
 
 impl Agent {
@@ -85,7 +86,7 @@ impl Agent {
             self.advance_swap(name);
         } else {
             let text = format!("refused by {node_id}: {text}; no node serves it");
-            self.quarantine(name, generation, text, |_| true);
+            self.quarantine(name, generation, Fault::Issued(text), |_| true);
         }
         true
     }

@@ -44,6 +44,13 @@ impl Agent {
                 let text = format!("generation {generation} was neither taken nor refused within {limit:?}");
                 self.incidents.raise(Kind::Unanswered, &about, now, text);
             }
+            Outcome::StapleRefused { detail } => {
+                let text = format!("the staple of generation {generation} is not presented: {detail}");
+                self.incidents.raise(Kind::Refused, &about, now, text);
+            }
+            Outcome::Stapled if self.is_newest_good(name, generation) => {
+                self.incidents.clear(Kind::Refused, &about, now);
+            }
             // Seeing the old one again, after a rollback, mends nothing: the new one is still wanted.
             Outcome::Proven { .. } if self.is_newest_good(name, generation) => {
                 self.incidents.clear(Kind::Refused, &about, now);

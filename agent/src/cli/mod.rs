@@ -10,10 +10,12 @@ mod ca;
 mod client;
 mod config;
 mod doctor;
+mod drill;
 mod history;
 mod import;
 mod incidents;
 mod inspect;
+mod node;
 mod plan;
 mod renew;
 mod run;
@@ -72,6 +74,12 @@ enum Command {
     Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,
+    /// Rehearse, with real certificates and nodes, without touching what is served.
+    #[command(subcommand)]
+    Drill(drill::Drill),
+    /// Halt nodes by hand, or let them go on.
+    #[command(subcommand)]
+    Node(node::Node),
     /// The embedded CA.
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -117,6 +125,8 @@ impl Cli {
             Command::Status(command) => block_on(command.run(&global)),
             Command::Incidents(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
+            Command::Drill(command) => block_on(command.run(&global)),
+            Command::Node(command) => block_on(command.run(&global)),
             Command::Plan(command) => block_on(command.run(&global)),
             Command::Why(command) => block_on(command.run(&global)),
             Command::Doctor(command) => block_on(command.run(&global)),

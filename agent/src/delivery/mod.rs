@@ -179,13 +179,6 @@ impl Staple {
     }
 }
 
-/// How a list of roots is told apart on the wire (`Trusted.roots_sha256`).
-#[must_use]
-pub fn roots_sha256(roots: &[CertificateDer<'_>]) -> slot::Digest {
-    let digests: Vec<u8> = roots.iter().flat_map(|root| sealwire_proto::validate::sha256(root)).collect();
-    sealwire_proto::validate::sha256(&digests)
-}
-
 /// As it goes over the wire.
 fn staple_policy(mode: OcspMode) -> v1::StaplePolicy {
     match mode {
@@ -305,7 +298,7 @@ pub enum Event {
         node_id: String,
         /// Whose roots.
         issuer: String,
-        /// See `Trusted` in the protocol.
+        /// Which: [`sealwire_proto::anchors::roots_sha256`].
         roots_sha256: slot::Digest,
     },
     /// A peer was refused by the allow list.

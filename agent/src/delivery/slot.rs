@@ -276,8 +276,8 @@ impl Slot {
             Input::Nacked { generation, reason, detail } => self.nacked(generation, reason, detail, now),
             Input::Stapled { generation, staple } => self.stapled(generation, staple, now),
             Input::StapleNacked { generation, detail } => self.staple_nacked(generation, detail),
-            Input::NodeSaw { generation, seen } => self.node_saw(generation, seen),
-            Input::AgentSaw { generation, seen } => self.agent_saw(generation, seen, now),
+            Input::NodeSaw { generation, seen } => self.node_saw(generation, &seen),
+            Input::AgentSaw { generation, seen } => self.agent_saw(generation, &seen, now),
             Input::Tick => self.tick(now),
         }
     }
@@ -377,11 +377,11 @@ impl Slot {
         }
     }
 
-    fn node_saw(&mut self, generation: u64, seen: Result<Saw, String>) -> Vec<Effect> {
+    fn node_saw(&mut self, generation: u64, seen: &Result<Saw, String>) -> Vec<Effect> {
         let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
             return vec![];
         };
-        let fault = match &seen {
+        let fault = match seen {
             Ok(saw) if saw.leaf == desired.sha256 => None,
             Ok(saw) => Some(format!("the node's handshake saw another leaf ({})", short(&saw.leaf))),
             Err(error) => Some(format!("the node's handshake: {error}")),
@@ -408,14 +408,14 @@ impl Slot {
         }
     }
 
-    fn agent_saw(&mut self, generation: u64, seen: Result<Saw, String>, now: Instant) -> Vec<Effect> {
+    fn agent_saw(&mut self, generation: u64, seen: &Result<Saw, String>, now: Instant) -> Vec<Effect> {
         let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
             return vec![];
         };
         if self.phase == Phase::Proven {
             return self.probed_staple(generation, seen, now);
         }
-        let fault = match &seen {
+        let fault = match seen {
             Ok(saw) if saw.leaf != desired.sha256 => {
                 format!("a handshake saw another leaf ({})", short(&saw.leaf))
             }

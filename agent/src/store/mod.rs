@@ -7,12 +7,14 @@
 //!   certificates/NAME/current             -> generations/000007, changed by one rename
 //!   certificates/NAME/order.json, .pem    the order under way and its key
 //!   certificates/NAME/memory.json         failures, quarantine, counters
+//!   certificates/NAME/rejected/           what the gate refused, for people
 //!   live/NAME                             -> ../certificates/NAME/current, for other servers
 //!   deliveries.json                       what each node acknowledged and was proven to serve
 //!   accounts/ISSUER, ca/ISSUER            kept by the issuers
 //! ```
 
 pub mod durable;
+mod evidence;
 pub(crate) mod faults;
 mod generation;
 mod glance;
@@ -23,6 +25,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustls_pki_types::CertificateDer;
 use sealwire_proto::socket::OwnedLock;
 
 pub use crate::lifecycle::{Failure, Memory, Quarantine};
@@ -209,6 +212,19 @@ impl CertificateStore {
     /// [`StoreError::Damaged`] and the like.
     pub fn generation(&self, number: u64) -> Result<Generation, StoreError> {
         Generation::read(&self.generation_dir(number), &self.name, number)
+    }
+
+    /// Keeps what a CA issued and the gate refused, for people; returns where.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_evidence(
+        &self,
+        chain: &[CertificateDer<'_>],
+        reason: &str,
+        at: jiff::Timestamp,
+    ) -> Result<PathBuf, StoreError> {
+        evidence::keep(&self.dir, chain, reason, at)
     }
 
     /// The order under way, if there is one.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use sealwire_proto::anchors::roots_sha256;
 use sealwire_proto::v1::{Halt, Resume, Revoked, Trust, agent_message};
 
 use super::{Closed, Connection};
 use crate::delivery::slot::Digest;
-use crate::delivery::{Deliverable, Distrust, HaltOrder, Wishes, roots_sha256};
+use crate::delivery::{Deliverable, Distrust, HaltOrder, Wishes};
 
 /// What was sent on this connection.
 #[derive(Debug, Default)]

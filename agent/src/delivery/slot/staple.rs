@@ -115,7 +115,7 @@ impl Slot {
     }
 
     /// A handshake that saw the leaf: did it see the staple, too?
-    pub(super) fn saw_staple(&mut self, generation: u64, seen: Result<Saw, String>) -> Vec<Effect> {
+    pub(super) fn saw_staple(&mut self, generation: u64, seen: &Result<Saw, String>) -> Vec<Effect> {
         let Ok(saw) = seen else { return vec![] };
         let held = self.stapling.held;
         if held.is_none() || held != saw.staple || held != self.stapling.wanted {
@@ -131,11 +131,11 @@ impl Slot {
     pub(super) fn probed_staple(
         &mut self,
         generation: u64,
-        seen: Result<Saw, String>,
+        seen: &Result<Saw, String>,
         now: Instant,
     ) -> Vec<Effect> {
         let State::Acked { since, .. } = self.stapling.state else { return vec![] };
-        let fault = match &seen {
+        let fault = match seen {
             Ok(saw) => self.stapling.missing_in(saw.staple),
             Err(error) => Some(error.clone()),
         };
