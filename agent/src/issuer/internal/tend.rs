@@ -138,14 +138,15 @@ impl InternalIssuer {
                 }
             }
         }
-        let (url, revoked) = (endpoints.crl(id), self.shared.record.revoked_by(id));
+        let url = matches!(id, AuthorityId::Intermediate(_)).then(|| endpoints.crl(id));
+        let revoked = self.shared.record.revoked_by(id);
         let last = state.crls.get(&id);
-        if last.is_some_and(|last| !last.is_due(&url, &revoked, now)) {
+        if last.is_some_and(|last| !last.is_due(url.as_deref(), &revoked, now)) {
             return Ok(());
         }
         let number = crl::next_number(last.map(|last| last.number), now);
         let lifetime = make::signed(publish.crl_lifetime);
-        let signed = crl::sign((id, authority), &url, number, &revoked, lifetime, now)
+        let signed = crl::sign(authority, url.as_deref(), number, &revoked, lifetime, now)
             .map_err(|detail| StoreError::damaged(&file, format!("it cannot be signed: {detail}")))?;
         // Whoever fetches it may see no lower number again.
         durable::write(&file, &signed.der, 0o644)?;
