@@ -52,6 +52,7 @@ impl Incidents {
     }
 
     /// Raises an incident, or brings its text up to date.
+    #[allow(clippy::needless_pass_by_value)] // Whoever raises one makes the text for it.
     pub(super) fn raise(&mut self, kind: Kind, about: &str, now: Timestamp, text: String) {
         match self.book.raise(kind, about, now, &text) {
             Raised::Opened => tracing::warn!(kind = kind.as_str(), about, text, "incident"),
