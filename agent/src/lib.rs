@@ -19,5 +19,6 @@ pub mod keys;
 pub mod lifecycle;
 pub mod obtain;
 pub mod rehearse;
+pub mod revocation;
 pub mod steps;
 pub mod store;

@@ -6,6 +6,7 @@ mod challenge;
 mod check;
 mod check_challenge;
 mod lifecycle;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub use self::challenge::{
 };
 pub use crate::keys::KeyType;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
+pub use revocation::RevocationConfig;
+pub(crate) use revocation::signed;
 pub use sealwire_config::{ConfigError, Log};
 
 /// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
@@ -55,6 +58,9 @@ pub struct Config {
     /// Who sets TXT records for DNS-01, by name.
     #[serde(default)]
     pub dns: BTreeMap<String, DnsConfig>,
+    /// How revocation is watched.
+    #[serde(default)]
+    pub revocation: RevocationConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
