@@ -75,7 +75,9 @@ impl Agent {
                     self.save_memory(name);
                 }
                 self.settle(name);
+                self.follow(name);
             }
+            Outcome::Proven { .. } => self.follow(name),
             Outcome::Nacked { reason, detail } if is_current => {
                 let text = crate::delivery::server::nack_text(reason, &detail);
                 // About the node's own state, not about the generation.
@@ -149,8 +151,9 @@ impl Agent {
         let Some(found) = found else { return Ok(()) };
         let number = found.number;
         managed.store.make_current(number)?;
-        managed.current = Some(Arc::new(found));
+        managed.replace(found);
         self.step(name, number, StepKind::RolledBack, format!("from generation {from} to {number}"));
+        self.follow(name);
         Ok(())
     }
 

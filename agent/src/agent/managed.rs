@@ -6,13 +6,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
+use super::revocations::Distrust;
 use crate::config::CertificateConfig;
-use crate::delivery::{Deliverable, NodeInfo, route};
+use crate::delivery::{Deliverable, NodeInfo, Staple, route};
 use crate::issuer::{ErrorClass, IssueError, RenewalInfo};
 use crate::lifecycle::explain::{Held, Line, Subject};
 use crate::lifecycle::{
     self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request,
 };
+use crate::revocation::watch::Judged;
 use crate::store::{CertificateStore, Generation};
 
 /// A certificate: what is wanted, what there is, what is going on.
@@ -36,6 +38,10 @@ pub(super) struct Managed {
     pub(super) scheduled: Option<Timestamp>,
     /// Issuers that have profiles.
     pub(super) profiles: Arc<[String]>,
+    /// The OCSP response to present with the current generation.
+    pub(super) staple: Option<Arc<Staple>>,
+    /// What is known of its revocation.
+    pub(super) revocation: Option<Judged>,
     seed: u64,
     run: Option<Run>,
     /// The attempt under way was wanted by a window that lies in the past.
@@ -72,6 +78,8 @@ impl Managed {
             asking: false,
             decision: None,
             scheduled: None,
+            staple: None,
+            revocation: None,
             seed,
             run: None,
             hurries: false,
@@ -208,13 +216,31 @@ impl Managed {
         // Numbers start again when somebody has emptied the store: what was refused then is not this one.
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
         self.memory.revoked.retain(|revoked| revoked.generation < generation.number);
-        self.current = Some(Arc::new(generation));
+        self.replace(generation);
         self.memory.ari = None;
         self.memory.hurried = if self.hurries { self.memory.hurried.saturating_add(1) } else { 0 };
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {
             self.memory.forget_failures();
         }
+    }
+
+    /// Another generation is current: what was known of the one before is not known of it.
+    pub(super) fn replace(&mut self, generation: Generation) {
+        self.current = Some(Arc::new(generation));
+        (self.staple, self.revocation) = (None, None);
+    }
+
+    /// Whether the current generation is revoked; `config.on_revoked` says what nodes are to do then.
+    pub(super) fn distrust(&self) -> Option<Distrust<'_>> {
+        let current = self.current.as_ref()?;
+        let revoked = self.memory.revocation(current.number)?;
+        Some(Distrust { generation: current.number, why: revoked.why(), at: revoked.at })
+    }
+
+    /// The OCSP response to present now: none past its end, none that says good of what is known to be revoked.
+    pub(super) fn presented(&self, now: Timestamp) -> Option<&Arc<Staple>> {
+        self.staple.as_ref().filter(|staple| staple.next_update > now && self.distrust().is_none())
     }
 
     /// The attempt failed.
@@ -296,11 +322,12 @@ impl Managed {
             current.is_valid_at(now) && !self.memory.is_quarantined(current.number)
         };
         let generation = self.current.as_ref().filter(good)?;
+        let staple = self.presented(now).cloned();
         Some(Deliverable {
             generation: Arc::clone(generation),
             config: Arc::clone(&self.config),
             trust_anchors,
-            staple: None,
+            staple,
         })
     }
 }

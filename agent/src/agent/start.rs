@@ -17,6 +17,7 @@ use tonic::transport::Server;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
+use super::revocations::Revocations;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
 use crate::clock::{Clock, ClockWatch, SystemClock};
@@ -29,6 +30,8 @@ use crate::issuer::internal::InternalIssuer;
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
+use crate::revocation::fetch::Http;
+use crate::revocation::inquiry::Inquiry;
 use crate::steps::Steps;
 use crate::store::{Store, StoreError};
 
@@ -95,6 +98,9 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
+    /// What asks about revocation.
+    #[error("cannot set up questions about revocation: {0}")]
+    Revocation(String),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -191,11 +197,14 @@ impl Agent {
     ) -> Result<Self, StartError> {
         let mut issuers = known(&config);
         issuers::load_limits(&store, &mut issuers)?;
-        let certificates = certificates(&mut config, &store)?;
+        let seed = identity(&store)?.seed;
+        let certificates = certificates(&mut config, &store, seed)?;
+        let inquiry = inquiry(&config, &clock)?;
         let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
         records.retain_certificates(|name| certificates.contains_key(name));
         Ok(Self {
             started_at: clock.now(),
+            revocations: Revocations::new(&config, inquiry, seed),
             config,
             store,
             clock,
@@ -290,16 +299,31 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
+/// The agent's own; made on its first start.
+fn identity(store: &Store) -> Result<Identity, StartError> {
+    if let Some(identity) = store.load_json(AGENT)? {
+        return Ok(identity);
+    }
+    let identity = Identity { seed: fastrand::u64(..) };
+    store.save_json(AGENT, &identity)?;
+    Ok(identity)
+}
+
+/// Who asks about revocation, unless that is switched off.
+fn inquiry(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Inquiry>, StartError> {
+    if !config.revocation.check {
+        return Ok(None);
+    }
+    let fetch = Arc::new(Http::new().map_err(StartError::Revocation)?);
+    Ok(Some(Inquiry::new(fetch, &config.state_dir, config.revocation.limits(), Arc::clone(clock))))
+}
+
 /// Takes them out of the configuration: ten thousand of them twice would be much of the agent's memory.
-fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
-    let identity: Identity = match store.load_json(AGENT)? {
-        Some(identity) => identity,
-        None => {
-            let identity = Identity { seed: fastrand::u64(..) };
-            store.save_json(AGENT, &identity)?;
-            identity
-        }
-    };
+fn certificates(
+    config: &mut Config,
+    store: &Store,
+    own_seed: u64,
+) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
     let mut certificates = BTreeMap::new();
     let profiles: Arc<[String]> = config.acme.keys().cloned().collect();
     for certificate in std::mem::take(&mut config.certificates) {
@@ -307,7 +331,7 @@ fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, B
         let own = store.certificate(&name)?;
         let memory = own.memory()?;
         let loaded = own.load(&memory)?;
-        let seed = identity.seed ^ seed_of(&name);
+        let seed = own_seed ^ seed_of(&name);
         let policy = policy(&certificate);
         let mut managed = Managed::new(certificate, policy, own, memory, seed);
         if let Some(damage) = &loaded.damage {

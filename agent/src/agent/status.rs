@@ -77,7 +77,7 @@ impl Agent {
             deliveries: self.deliveries(managed),
             state: self.state(managed, now).to_owned(),
             orders: managed.memory.orders,
-            revocation: None,
+            revocation: self.revocation_status(managed),
         }
     }
 
@@ -92,6 +92,9 @@ impl Agent {
         };
         if !current.is_valid_at(now) {
             return "expired";
+        }
+        if managed.distrust().is_some() {
+            return "revoked";
         }
         if managed.refusal().is_some() {
             return "refused";

@@ -59,11 +59,7 @@ impl RevocationConfig {
 
     /// What asking may cost.
     pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            timeout: self.timeout,
-            crl_timeout: self.crl_timeout,
-            crl_max_bytes: self.crl_max_bytes,
-        }
+        Limits { timeout: self.timeout, crl_timeout: self.crl_timeout, crl_max_bytes: self.crl_max_bytes }
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
+use sealwire_proto::anchors::Anchors;
 use sealwire_proto::ocsp::Status;
 
 use super::crl::{self, Cache, Word, crl_id};
 use super::fetch::Fetch;
 use super::ocsp::{self, NONCE_BYTES};
+use super::staple::Kept;
 use super::subject::{Subject, subjects};
 use super::watch::Ask;
 use super::{Finding, Id, at_second};
@@ -86,28 +88,27 @@ impl Inquiry {
 
     /// Looks at a chain before it becomes current: the CRLs that are on disk (an intermediate's is, as a rule), and its
     /// responders if `ask_ocsp`, all within a few seconds. Who does not answer is not waited for; that is no
-    /// reason to keep a chain out.
+    /// reason to keep a chain out. Gives the response about the leaf to present from the start, if there is one.
     ///
     /// # Errors
     /// A certificate of it is revoked.
     pub async fn fresh(
         &self,
         chain: &[CertificateDer<'static>],
-        anchors: &[CertificateDer<'static>],
+        anchors: &Anchors,
         ask_ocsp: bool,
-    ) -> Result<(), Finding> {
-        let subjects = subjects(chain, anchors).into_iter().map(Arc::new).collect::<Vec<_>>();
-        let looks = subjects.iter().map(|subject| async move {
-            let (on_crl, by_ocsp) = tokio::join!(self.on_kept_crls(subject), async {
-                if ask_ocsp { self.fresh_ocsp(subject).await } else { None }
-            });
-            on_crl.or(by_ocsp)
+    ) -> Result<Option<Kept>, Finding> {
+        let looks = subjects(chain, anchors).into_iter().map(|subject| async move {
+            let subject = Arc::new(subject);
+            let by_ocsp = async { if ask_ocsp { self.fresh_ocsp(&subject).await } else { Ok(None) } };
+            let (on_crl, by_ocsp) = tokio::join!(self.on_kept_crls(&subject), by_ocsp);
+            on_crl.map_or(by_ocsp, Err)
         });
-        let found = tokio::time::timeout(FRESH_TIMEOUT, futures_util::future::join_all(looks)).await;
-        match found.unwrap_or_default().into_iter().flatten().next() {
-            Some(finding) => Err(finding),
-            None => Ok(()),
+        let mut staple = None;
+        for look in futures_util::future::join_all(looks).await {
+            staple = staple.or(look?);
         }
+        Ok(staple)
     }
 
     async fn on_kept_crls(&self, subject: &Arc<Subject>) -> Option<Finding> {
@@ -122,28 +123,26 @@ impl Inquiry {
                 max_bytes: self.limits.crl_max_bytes,
             };
             let kept = crl::kept(question, self.cache.clone(), self.clock.now()).await;
-            if let Some(Word::Revoked { at, reason }) = kept.and_then(|mut kept| kept.words.remove(&subject.id)) {
+            if let Some(Word::Revoked { at, reason }) =
+                kept.and_then(|mut kept| kept.words.remove(&subject.id))
+            {
                 return Some(Finding { which: subject.which.clone(), at, reason, source: url.to_owned() });
             }
         }
         None
     }
 
-    async fn fresh_ocsp(&self, subject: &Arc<Subject>) -> Option<Finding> {
+    async fn fresh_ocsp(&self, subject: &Arc<Subject>) -> Result<Option<Kept>, Finding> {
         if subject.responders.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let asked = tokio::time::timeout(FRESH_TIMEOUT / 2, self.ocsp(Arc::clone(subject)));
-        let answer = asked.await.ok()?.ok()?;
-        match answer.verified.status {
-            Status::Revoked { at, reason } => Some(Finding {
-                which: subject.which.clone(),
-                at: at_second(at),
-                reason,
-                source: answer.url,
-            }),
-            _ => None,
+        let asked = tokio::time::timeout(FRESH_TIMEOUT, self.ocsp(Arc::clone(subject)));
+        let Ok(Ok(answer)) = asked.await else { return Ok(None) };
+        if let Status::Revoked { at, reason } = answer.verified.status {
+            let (which, at) = (subject.which.clone(), at_second(at));
+            return Err(Finding { which, at, reason, source: answer.url });
         }
+        Ok(Kept::of(&answer.response, &answer.verified).filter(|_| !subject.is_ca()))
     }
 }
 

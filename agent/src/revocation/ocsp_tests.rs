@@ -9,7 +9,7 @@ use sealwire_proto::ocsp::Status;
 use super::*;
 use crate::revocation::fetch::Reply;
 use crate::revocation::subject::subjects;
-use crate::revocation::test_ca::{OCSP, TestCa};
+use crate::revocation::test_ca::{OCSP, TestCa, anchors};
 
 /// A responder that reads requests as one does; told whether it was a POST.
 struct Responder<F> {
@@ -46,7 +46,7 @@ impl Case {
     fn new(serial: u64) -> Self {
         let ca = TestCa::root("ca");
         let leaf = ca.leaf(serial, Some(OCSP), &[]);
-        let subject = subjects(std::slice::from_ref(&leaf), std::slice::from_ref(&ca.der)).remove(0);
+        let subject = subjects(std::slice::from_ref(&leaf), &anchors(&[&ca])).remove(0);
         let question =
             Question { subject: Arc::new(subject), nonce: [5; NONCE_BYTES], timeout: Duration::from_secs(1) };
         Self { ca, leaf, question }
@@ -63,8 +63,11 @@ impl Case {
 
     fn response(&self, nonce: Option<&[u8]>) -> Vec<u8> {
         // Lifetimes of answer and nonce are one.
-        let mut answer =
-            sealwire_proto::ocsp::testing::Answer::good(&self.leaf, &self.ca.der, Timestamp::now().as_second());
+        let mut answer = sealwire_proto::ocsp::testing::Answer::good(
+            &self.leaf,
+            &self.ca.der,
+            Timestamp::now().as_second(),
+        );
         answer.nonce = nonce;
         answer.signed(|message| self.ca.sign(message))
     }
@@ -91,7 +94,10 @@ async fn a_short_question_goes_by_get_and_names_the_certificate() {
             })
             .await;
         let answer = answer.unwrap();
-        assert_eq!((answer.verified.status, answer.url.as_str(), &asked[..]), (Status::Good, OCSP, &["GET"][..]));
+        assert_eq!(
+            (answer.verified.status, answer.url.as_str(), &asked[..]),
+            (Status::Good, OCSP, &["GET"][..])
+        );
     }
 }
 
@@ -127,7 +133,9 @@ async fn an_answer_of_somebody_else_is_not_believed() {
     let case = Case::new(7);
     let other = TestCa::root("ca");
     let now = Timestamp::now();
-    for response in [other.ocsp(&case.leaf, now, |_| ()), case.ca.ocsp(&case.ca.leaf(8, None, &[]), now, |_| ())] {
+    for response in
+        [other.ocsp(&case.leaf, now, |_| ()), case.ca.ocsp(&case.ca.leaf(8, None, &[]), now, |_| ())]
+    {
         let (answer, asked) = case.ask(|_, _| reply(response.clone())).await;
         assert!(answer.unwrap_err().contains("gives no usable answer"));
         assert_eq!(asked, ["GET", "POST"]);

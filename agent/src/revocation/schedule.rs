@@ -67,8 +67,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: Bounds =
-        Bounds { min: SignedDuration::from_mins(1), max: SignedDuration::from_hours(6) };
+    const BOUNDS: Bounds = Bounds { min: SignedDuration::from_mins(1), max: SignedDuration::from_hours(6) };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

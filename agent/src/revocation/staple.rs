@@ -91,6 +91,24 @@ impl Staples {
         durable::write(&self.path(name, generation), &staple.response, 0o600)
     }
 
+    /// Removes the responses of certificates that are not to be kept.
+    ///
+    /// # Errors
+    /// [`StoreError::System`].
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let entries = match std::fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(StoreError::system("list", &self.dir))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(StoreError::system("list", &self.dir))?;
+            if entry.file_name().to_str().is_none_or(|name| !keep(name)) {
+                durable::remove_tree(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets the response of a generation.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
+use sealwire_proto::anchors::Anchors;
 use sealwire_proto::validate::sha256;
 use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_OCSP;
@@ -81,40 +82,53 @@ impl Subject {
     }
 }
 
-/// The certificates of a chain (leaf first) with their issuers, which are looked for in the chain and among
+/// The certificates of a chain (leaf first) with their issuers, which are looked for in the chain and then among
 /// `anchors`. Self-signed ones, and those whose issuer is not there, are left out: nobody could be believed about
 /// them.
 ///
-/// The chain has passed the gate, so a signature is checked only where two certificates have the issuer's name.
+/// The chain has passed the gate, so a signature is checked only where several certificates have the issuer's name.
 #[must_use]
-pub fn subjects(chain: &[CertificateDer<'static>], anchors: &[CertificateDer<'static>]) -> Vec<Subject> {
+pub fn subjects(chain: &[CertificateDer<'static>], anchors: &Anchors) -> Vec<Subject> {
+    let parsed: Vec<_> = chain.iter().filter_map(|der| Some((der, parse(der)?))).collect();
     let mut found = Vec::new();
-    for (position, der) in chain.iter().enumerate() {
-        let Some(parsed) = parse(der) else { continue };
-        if parsed.subject().as_raw() == parsed.issuer().as_raw() {
+    for (position, (der, one)) in parsed.iter().enumerate() {
+        let name = one.issuer().as_raw();
+        if one.subject().as_raw() == name {
             continue;
         }
-        let mut named = chain.iter().skip(1).chain(anchors).filter(|candidate| {
-            parse(candidate)
-                .is_some_and(|candidate| candidate.subject().as_raw() == parsed.issuer().as_raw())
-        });
-        let Some(first) = named.next() else { continue };
-        let signed = |candidate: &&CertificateDer<'_>| {
-            parse(candidate)
-                .is_some_and(|candidate| parsed.verify_signature(Some(candidate.public_key())).is_ok())
+        let mut named: Vec<_> = parsed
+            .iter()
+            .skip(1)
+            .filter(|(_, above)| above.subject().as_raw() == name)
+            .map(|(der, _)| *der)
+            .collect();
+        if named.is_empty() {
+            named = roots(anchors, name);
+        }
+        let issuer = match named[..] {
+            [] => continue,
+            [only] => only,
+            [first, ..] => {
+                named.iter().copied().find(|candidate| has_signed(candidate, one)).unwrap_or(first)
+            }
         };
-        let issuer = match named.next() {
-            None => first,
-            Some(second) => [first, second].into_iter().chain(named).find(signed).unwrap_or(first),
-        };
-        let which = if position == 0 {
-            Which::Leaf
-        } else {
-            Which::Intermediate(parsed.subject().to_string())
-        };
-        found.push(subject(der, &parsed, which, issuer));
+        let which = if position == 0 { Which::Leaf } else { Which::Intermediate(one.subject().to_string()) };
+        found.push(subject(der, one, which, issuer));
     }
     found
+}
+
+/// Roots of that name (DER). The platform has some hundred and fifty, which are not parsed for this.
+fn roots<'a>(anchors: &'a Anchors, name: &[u8]) -> Vec<&'a CertificateDer<'static>> {
+    let both = anchors.as_slice().iter().zip(anchors.certificates());
+    // An anchor's subject is without the tag and length (2 to 4 bytes) that are before it in the name.
+    let same = |subject: &[u8]| name.ends_with(subject) && (2..=4).contains(&(name.len() - subject.len()));
+    both.filter(|(anchor, _)| same(anchor.subject.as_ref())).map(|(_, der)| der).collect()
+}
+
+fn has_signed(candidate: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> bool {
+    parse(candidate)
+        .is_some_and(|candidate| certificate.verify_signature(Some(candidate.public_key())).is_ok())
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    CrlIssuingDistributionPoint, CustomExtension, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
+    CrlIssuingDistributionPoint, CustomExtension, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
+use sealwire_proto::anchors::Anchors;
 use sealwire_proto::ocsp::testing::Answer;
 use time::OffsetDateTime;
 
@@ -51,6 +52,11 @@ impl<'a> CrlSays<'a> {
             shard: None,
         }
     }
+}
+
+/// These CAs as roots.
+pub(crate) fn anchors(cas: &[&TestCa]) -> Anchors {
+    Anchors::from_der(cas.iter().map(|ca| ca.der.clone())).unwrap()
 }
 
 fn offset(at: Timestamp) -> OffsetDateTime {

@@ -4,7 +4,7 @@
 //! so that ten thousand certificates of one CRL cost one question, and at rest nothing at all.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use jiff::{SignedDuration, Timestamp};
 use sealwire_proto::ocsp::Status;
@@ -41,7 +41,8 @@ pub struct Watch {
     settings: Settings,
     chains: HashMap<ChainKey, Chain>,
     watched: HashMap<Id, Watched>,
-    issuers: HashMap<Id, Arc<Issuer>>,
+    /// One of each in memory, however many chains name it.
+    issuers: HashMap<Id, Weak<Issuer>>,
     crls: HashMap<CrlId, Crl>,
     responders: HashMap<Id, Responder>,
     crl_agenda: BTreeSet<(Timestamp, CrlId)>,
@@ -149,6 +150,8 @@ pub struct Unstapled {
     pub since: Timestamp,
     /// There was one before.
     pub had: bool,
+    /// The leaf names a responder.
+    pub asked: bool,
     /// Why there is none.
     pub why: String,
 }
@@ -211,7 +214,12 @@ impl Watch {
             if !asked {
                 continue;
             }
-            subject.issuer = Arc::clone(self.issuers.entry(subject.issuer.id).or_insert(subject.issuer));
+            match self.issuers.get(&subject.issuer.id).and_then(Weak::upgrade) {
+                Some(known) => subject.issuer = known,
+                None => {
+                    self.issuers.insert(subject.issuer.id, Arc::downgrade(&subject.issuer));
+                }
+            }
             let id = subject.id;
             chain.ids.push(id);
             if !subject.is_ca() {
@@ -295,15 +303,14 @@ impl Watch {
                 let crl_id = crl_id(url, &subject.issuer.id);
                 let Some(crl) = self.crls.get_mut(&crl_id) else { continue };
                 crl.words.remove(&id);
-                if crl.words.is_empty() && let Some(crl) = self.crls.remove(&crl_id) {
+                if crl.words.is_empty()
+                    && let Some(crl) = self.crls.remove(&crl_id)
+                {
                     crl.question.forget(&mut self.crl_agenda, crl_id);
                 }
             }
-            // The map's own, and the subject's.
-            if Arc::strong_count(&subject.issuer) <= 2 {
-                self.issuers.remove(&subject.issuer.id);
-            }
         }
+        self.issuers.retain(|_, issuer| issuer.strong_count() > 0);
     }
 
     /// Takes up to so many questions whose time has come; each is under way until it is answered.
@@ -332,7 +339,8 @@ impl Watch {
             && at <= now
         {
             self.ocsp_agenda.pop_first();
-            let (Some(responder), Some(watched)) = (self.responders.get_mut(&id), self.watched.get(&id)) else {
+            let (Some(responder), Some(watched)) = (self.responders.get_mut(&id), self.watched.get(&id))
+            else {
                 continue;
             };
             responder.question.begin();
@@ -550,7 +558,9 @@ impl Watch {
         if ocsp && let Some(responder) = self.responders.get(&subject.id) {
             let url = if responder.url.is_empty() { &subject.responders[0] } else { &responder.url };
             match responder.status {
-                Some(Status::Revoked { at, reason }) => said.revoked = Some(finding(at_second(at), reason, url)),
+                Some(Status::Revoked { at, reason }) => {
+                    said.revoked = Some(finding(at_second(at), reason, url))
+                }
                 Some(Status::Good) => said.holds(&responder.question, url, now),
                 Some(Status::Unknown) | None => {}
             }
@@ -602,6 +612,7 @@ impl Watch {
         Some(Unstapled {
             since: chain.staple_ended.unwrap_or(chain.since),
             had: chain.staple_ended.is_some(),
+            asked: responder.is_some(),
             why,
         })
     }

@@ -135,7 +135,9 @@ impl Crl<'_> {
         }
         let names = self.scope.names.as_ref()?;
         let shared = names.iter().any(|name| subject.points.contains(name));
-        (!shared).then_some("the CRL is another shard: its issuing distribution point is not one of the certificate's")
+        (!shared).then_some(
+            "the CRL is another shard: its issuing distribution point is not one of the certificate's",
+        )
     }
 }
 

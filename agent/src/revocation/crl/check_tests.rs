@@ -5,14 +5,14 @@ use rustls_pki_types::CertificateDer;
 
 use super::*;
 use crate::revocation::subject::subjects;
-use crate::revocation::test_ca::{CRL, CrlSays, TestCa};
+use crate::revocation::test_ca::{CRL, CrlSays, TestCa, anchors};
 
 fn now() -> Timestamp {
     Timestamp::now()
 }
 
 fn subject_of(chain: &[CertificateDer<'static>], ca: &TestCa) -> Arc<Subject> {
-    Arc::new(subjects(chain, std::slice::from_ref(&ca.der)).remove(0))
+    Arc::new(subjects(chain, &anchors(&[ca])).remove(0))
 }
 
 #[test]
@@ -71,7 +71,8 @@ fn what_is_about_leaves_says_nothing_of_cas_and_the_other_way_round() {
     let root = TestCa::root("root");
     let between = root.intermediate("between", 7, None, &[CRL]);
     let authority = Arc::new(
-        subjects(&[between.leaf(1, None, &[]), between.der.clone(), root.der.clone()], &[]).remove(1),
+        subjects(&[between.leaf(1, None, &[]), between.der.clone(), root.der.clone()], &anchors(&[]))
+            .remove(1),
     );
     let leaf = subject_of(&[root.leaf(8, None, &[CRL])], &root);
     let der = root.crl(&CrlSays::at(now(), &[]));
@@ -109,7 +110,8 @@ fn numbers_and_dates_never_go_back() {
         let this_update = base.this_update + SignedDuration::from_mins(minutes);
         ca.crl(&CrlSays { number, this_update, ..base })
     };
-    let follows = |old: &[u8], new: &[u8]| Crl::parse(new).unwrap().check_follows(&Crl::parse(old).unwrap(), "f");
+    let follows =
+        |old: &[u8], new: &[u8]| Crl::parse(new).unwrap().check_follows(&Crl::parse(old).unwrap(), "f");
     follows(&crl(9, 0), &crl(10, 1)).unwrap();
     follows(&crl(255, 0), &crl(256, 1)).unwrap();
     follows(&crl(9, 0), &crl(9, 0)).unwrap();

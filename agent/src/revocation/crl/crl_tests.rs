@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::revocation::subject::subjects;
-use crate::revocation::test_ca::{CRL, CrlSays, TestCa, TestNet};
+use crate::revocation::test_ca::{CRL, CrlSays, TestCa, TestNet, anchors};
 
 struct Case {
     ca: TestCa,
@@ -19,7 +19,7 @@ impl Case {
     fn new() -> Self {
         let ca = TestCa::root("ca");
         let leaf = ca.leaf(7, None, &[CRL]);
-        let subject = Arc::new(subjects(&[leaf], std::slice::from_ref(&ca.der)).remove(0));
+        let subject = Arc::new(subjects(&[leaf], &anchors(&[&ca])).remove(0));
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
         Self { ca, net: TestNet::default(), cache, subject, now: Timestamp::now(), dir }
@@ -116,7 +116,8 @@ async fn a_file_that_was_changed_says_nothing() {
     case.publish(1, &[]);
     case.ask(true).await;
     let path = case.dir.path().join(Cache::file(&crl_id(CRL, &case.subject.issuer.id)));
-    std::fs::write(&path, TestCa::root("ca").crl(&CrlSays { number: 99, ..CrlSays::at(case.now, &[]) })).unwrap();
+    std::fs::write(&path, TestCa::root("ca").crl(&CrlSays { number: 99, ..CrlSays::at(case.now, &[]) }))
+        .unwrap();
     assert_eq!(case.word(&case.ask(false).await), Word::Good, "fetched anew, whatever number the file had");
     assert_eq!(case.net.requests(), 2);
 }

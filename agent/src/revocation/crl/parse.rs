@@ -8,8 +8,8 @@ use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtensio
 use x509_parser::prelude::{ASN1Time, FromDer, X509Extension};
 
 use super::tlv::{
-    BIT_STRING, BOOLEAN, CONTEXT_0, GENERALIZED_TIME, INTEGER, NotDer, OBJECT_IDENTIFIER, SEQUENCE, Tlv, Tlvs,
-    UTC_TIME,
+    BIT_STRING, BOOLEAN, CONTEXT_0, GENERALIZED_TIME, INTEGER, NotDer, OBJECT_IDENTIFIER, SEQUENCE, Tlv,
+    Tlvs, UTC_TIME,
 };
 use crate::revocation::at_second;
 use crate::revocation::subject::without_sign_byte;
@@ -132,7 +132,9 @@ impl<'a> Crl<'a> {
     /// [`CrlError`]: not a CRL, or of a kind that is not taken.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, CrlError> {
         if bytes.starts_with(b"-----BEGIN") {
-            return Err(CrlError::Malformed("it is PEM; CRLs are published as DER (RFC 5280 section 4.2.1.13)"));
+            return Err(CrlError::Malformed(
+                "it is PEM; CRLs are published as DER (RFC 5280 section 4.2.1.13)",
+            ));
         }
         let mut outer = Tlvs(bytes);
         let mut list = Tlvs(outer.expect(SEQUENCE)?.value);
@@ -210,6 +212,10 @@ impl<'a> Crl<'a> {
                     };
                 }
                 ParsedExtension::AuthorityKeyIdentifier(_) | ParsedExtension::IssuerAlternativeName(_) => {}
+                // Critical or not: one that is known and damaged may be a number that must not be passed over.
+                ParsedExtension::ParseError { .. } | ParsedExtension::Unparsed => {
+                    return Err(CrlError::Malformed("an extension cannot be read"));
+                }
                 // id-ce-deltaCRLIndicator
                 _ if extension.oid.to_id_string() == "2.5.29.27" => return Err(CrlError::Delta),
                 _ if extension.critical => return Err(CrlError::Critical),

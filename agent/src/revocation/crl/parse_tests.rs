@@ -33,8 +33,7 @@ fn extension(last: u8, critical: bool, value: &[u8]) -> Vec<u8> {
 fn crl(extensions: &[Vec<u8>], entries: &[Vec<u8>]) -> Vec<u8> {
     let sound = TestCa::root("ca").crl(&CrlSays::at(Timestamp::now(), &[]));
     let mut outer = Tlvs(Tlvs(&sound).next().unwrap().value);
-    let (body, algorithm, signature) =
-        (outer.next().unwrap(), outer.next().unwrap(), outer.next().unwrap());
+    let (body, algorithm, signature) = (outer.next().unwrap(), outer.next().unwrap(), outer.next().unwrap());
     let mut parts = Tlvs(body.value);
     // Version, algorithm, issuer, thisUpdate, nextUpdate.
     let mut new: Vec<u8> = (0..5).flat_map(|_| parts.next().unwrap().whole.to_vec()).collect();
