@@ -56,7 +56,8 @@ async fn a_renewal_and_a_rollback_are_proven_on_every_node_and_service_is_not_to
 async fn an_outage_is_played_through_and_the_next_issuer_takes_over() {
     let world = World::new();
     world.configure_agent(&AgentSettings {
-        issuers: "[internal.one]\nleaf_lifetime = \"1h\"\n[internal.two]\nleaf_lifetime = \"1h\"\n".to_owned(),
+        issuers: "[internal.one]\nleaf_lifetime = \"1h\"\n[internal.two]\nleaf_lifetime = \"1h\"\n"
+            .to_owned(),
         certificate: "issuers = [\"one\", \"two\"]".to_owned(),
         ..AgentSettings::default()
     });
