@@ -140,6 +140,12 @@ impl InternalIssuer {
         let _ = self.changed.set(changed);
     }
 
+    /// Whether its certificates name a CRL and a responder.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.shared.endpoints.is_some()
+    }
+
     /// Counts changes of the published roots.
     #[must_use]
     pub fn roots_version(&self) -> u64 {
