@@ -8,6 +8,7 @@ pub mod load;
 pub mod pebble;
 pub mod process;
 pub mod relay;
+pub mod scripted;
 pub mod session;
 pub mod step_ca;
 pub mod steps;
