@@ -123,15 +123,20 @@ impl Attempt {
         );
         let checked = checked
             .map_err(|rejection| rejection.to_string())
+            .and_then(|leaf| gate::check_issued_by(&chain, self.issuer.issued_by()).map(|()| leaf))
             .and_then(|leaf| self.check_lifetime(&leaf).map(|()| leaf));
         let leaf = match checked {
             Ok(leaf) => leaf,
             Err(rejection) => {
                 // Downloading the same certificate again would not mend it: the next attempt is a new order.
                 self.store.clear_journal()?;
-                let message =
+                let mut message =
                     format!("what {} issued did not pass the gate: {rejection}", self.issuer.name());
-                return Err(IssueError::new(ErrorClass::Ca, message));
+                match self.store.keep_evidence(&chain, &message, now) {
+                    Ok(path) => message += &format!(" (kept as {})", path.display()),
+                    Err(error) => tracing::warn!(certificate = self.certificate, %error, "no evidence kept"),
+                }
+                return Err(IssueError { gate: true, ..IssueError::new(ErrorClass::Ca, message) });
             }
         };
         self.step(StepKind::GatePassed, 0, &format!("serial {}", leaf.serial));

@@ -11,7 +11,7 @@ use sealwire_proto::v1::agent_message::Body;
 use sealwire_proto::v1::{BreakerState, Bundle, Halt, Resume, Staple, StaplePolicy, node_message};
 use sealwire_proto::validate::sha256;
 use sealwire_tests::process::run;
-use sealwire_tests::scripted::{Authority, Scripted};
+use sealwire_tests::scripted_agent::{Authority, Scripted};
 use sealwire_tests::session::{Session, tls};
 use sealwire_tests::world::{PATIENCE, World};
 use sealwire_tests::{eventually, tools};

@@ -12,7 +12,7 @@ use sealwire_proto::v1::{
 };
 use sealwire_proto::validate::sha256;
 use sealwire_tests::process::{Ran, run};
-use sealwire_tests::scripted::{Authority, Scripted};
+use sealwire_tests::scripted_agent::{Authority, Scripted};
 use sealwire_tests::world::{PATIENCE, World};
 use sealwire_tests::{eventually, tools};
 

@@ -59,6 +59,7 @@ impl Agent {
         managed.memory.revoke(generation, now);
         let is_current = managed.current.as_ref().is_some_and(|current| current.number == generation);
         self.save_memory(certificate);
+        self.tell_revoked(certificate);
         if is_current {
             self.request(certificate, true);
         }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SigningKey,
@@ -21,9 +21,8 @@ use sealwire_proto::v1::{
     Ack, AgentMessage, Bundle, Hello, Nack, NodeMessage, Report, Serving, agent_message, node_message,
 };
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -36,6 +35,8 @@ use crate::world::{PATIENCE, World};
 pub struct ScriptedAgent {
     pairings: mpsc::Receiver<Pairing>,
     task: JoinHandle<()>,
+    /// Streams end with it: the server's connections would outlive the task.
+    _alive: watch::Sender<()>,
 }
 
 /// One node's stream.
@@ -59,12 +60,13 @@ impl ScriptedAgent {
         let listener = Listener::bind(socket).unwrap_or_else(|error| panic!("scripted agent: {error}"));
         let incoming = listener.into_incoming(PeerPolicy::own_user_and_root(), |_| ());
         let (sender, pairings) = mpsc::channel(8);
-        let service = DeliveryServiceServer::new(Service { pairings: sender });
+        let (alive, ends) = watch::channel(());
+        let service = DeliveryServiceServer::new(Service { pairings: sender, ends });
         let task = tokio::spawn(async move {
             // It ends when the agent is dropped.
             let _ = Server::builder().add_service(service).serve_with_incoming(incoming).await;
         });
-        Self { pairings, task }
+        Self { pairings, task, _alive: alive }
     }
 
     /// The next node that dials.
@@ -193,6 +195,7 @@ impl Scripted {
 
 struct Service {
     pairings: mpsc::Sender<Pairing>,
+    ends: watch::Receiver<()>,
 }
 
 #[tonic::async_trait]
@@ -226,7 +229,9 @@ impl DeliveryService for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+        let mut ends = self.ends.clone();
+        let end = Box::pin(async move { while ends.changed().await.is_ok() {} });
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages).take_until(end))))
     }
 }
 
