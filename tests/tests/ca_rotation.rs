@@ -67,7 +67,8 @@ async fn clients_with_the_old_root_verify_until_everybody_has_the_new_one() {
     }
     let handshakes = Handshakes::start(world.node_address(), "node.test");
     let old = roots(&world).await.remove(0);
-    let old_only = std::fs::copy(&old, world.path("old-only.pem")).map(|_| world.path("old-only.pem")).unwrap();
+    let old_only =
+        std::fs::copy(&old, world.path("old-only.pem")).map(|_| world.path("old-only.pem")).unwrap();
     assert!(verifies(&world, &old_only));
 
     let ran = sealwire(&world, &["ca", "rotate", "root"]);

@@ -19,7 +19,7 @@ fn configure(world: &World) {
     let at = format!("{}:8089", world.address);
     world.configure_agent(&AgentSettings {
         issuers: format!(
-            "[internal.pki]\nleaf_lifetime = \"1h\"\npublish = {{ listen = \"{at}\", url = \"http://{at}\" }}\n"
+            "[internal.pki]\nleaf_lifetime = \"1h\"\npermitted = [\"node.test\", \"127.0.0.0/8\"]\npublish = {{ listen = \"{at}\", url = \"http://{at}\" }}\n"
         ),
         certificate: "nodes = []".to_owned(),
         ..AgentSettings::default()
@@ -146,7 +146,8 @@ async fn openssl_takes_lists_and_answers_and_finds_what_is_revoked() {
 
     // By GET, as stapling servers and caches do.
     let request = world.path("request.der");
-    let arguments = ["-issuer", text(&first.intermediate), "-cert", leaf, "-no_nonce", "-reqout", text(&request)];
+    let arguments =
+        ["-issuer", text(&first.intermediate), "-cert", leaf, "-no_nonce", "-reqout", text(&request)];
     let ran = openssl(&[&["ocsp"][..], &arguments].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     let encoded = base64::engine::general_purpose::STANDARD.encode(std::fs::read(&request).unwrap());
@@ -253,7 +254,8 @@ async fn several_cas_share_a_listener_and_what_they_did_not_issue_is_refused() {
     world.state("stored").await;
     let mut admin = world.admin().await;
     for issuer in ["one", "two"] {
-        let status = admin.ca_status(CaStatusRequest { issuer: issuer.to_owned() }).await.unwrap().into_inner();
+        let status =
+            admin.ca_status(CaStatusRequest { issuer: issuer.to_owned() }).await.unwrap().into_inner();
         let roles: Vec<_> = status.authorities.iter().map(|authority| authority.role.as_str()).collect();
         assert_eq!(roles, ["root", "intermediate"]);
         assert!(status.rotation.is_empty() && status.crl_number > 0);

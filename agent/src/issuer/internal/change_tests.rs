@@ -139,6 +139,25 @@ async fn a_change_begins_by_itself_a_year_before_the_end() {
 }
 
 #[tokio::test]
+async fn while_the_clock_is_in_doubt_nothing_is_retired_or_forgotten() {
+    let fixture = named(&[]);
+    let ca = fixture.open().unwrap();
+    ca.paired(nodes(&[]));
+    let old = issue(&ca, &["a.example"]).await.unwrap();
+    ca.rotate_root().unwrap();
+    issue(&ca, &["a.example"]).await.unwrap();
+    ca.revoke(&old.chain[0], RevocationReason::KeyCompromise).await.unwrap();
+    fixture.clock.forward(24 * 60);
+    ca.doubt_clock(true);
+    ca.tend();
+    assert!(matches!(rotation(&ca), Rotation::Replacing { root: 2, old: 1, .. }));
+    assert_eq!(ca.shared.record.revoked(), 1);
+    ca.doubt_clock(false);
+    ca.tend();
+    assert_eq!((rotation(&ca), ca.shared.record.revoked()), (Rotation::Settled { root: 2 }, 0));
+}
+
+#[tokio::test]
 async fn leaves_from_before_the_record_keep_the_old_root_until_their_intermediate_ends() {
     let fixture = named(&[]);
     issue(&fixture.open().unwrap(), &["a.example"]).await.unwrap();

@@ -62,12 +62,7 @@ impl Crl {
 
     /// Whether another one is to take its place: at half of its life, when something else is revoked, when its
     /// address has changed, or when the clock went back before it.
-    pub(super) fn is_due(
-        &self,
-        url: Option<&str>,
-        revoked: &[(Serial, Revocation)],
-        now: Timestamp,
-    ) -> bool {
+    pub(super) fn is_due(&self, url: Option<&str>, revoked: &[(Serial, Revocation)], now: Timestamp) -> bool {
         let half = self.this_update + self.next_update.duration_since(self.this_update) / 2;
         now >= half
             || now < self.this_update
