@@ -48,7 +48,11 @@ async fn nodes_and_clients_confirm_then_the_new_root_issues_then_the_old_one_goe
     ca.confirm("").unwrap();
     // Of the roots before: it says nothing.
     ca.trusted("n1", &digest).unwrap();
+    // Not paired: whoever it is, nobody waits for it.
+    ca.trusted("n2", &ca.roots_sha256()).unwrap();
     ca.tend();
+    let Rotation::Published { confirmed, .. } = rotation(&ca) else { unreachable!("{:?}", rotation(&ca)) };
+    assert_eq!(confirmed.len(), 1);
     assert_eq!(ca.status().waiting_for, ["node n1"]);
     // A restart in the middle: nothing is forgotten, and without the nodes nothing goes on.
     let ca = fixture.open().unwrap();

@@ -25,7 +25,7 @@ impl InternalIssuer {
     /// Makes a new intermediate with a new key; the next leaf comes from it.
     ///
     /// # Errors
-    /// Class `Ours`: it could not be written, or there are very many.
+    /// Class `Ours`: the root has ended, it could not be written, or there are very many.
     pub fn rotate_intermediate(&self) -> Result<(), IssueError> {
         self.change(|state, now| state.hierarchy.renew(now).map(drop))
     }
@@ -131,14 +131,15 @@ impl InternalIssuer {
         })
     }
 
-    /// A node uses the roots with this digest; counts if they are those that are published now.
+    /// A paired node uses the roots with this digest; counts if they are those that are published now.
     ///
     /// # Errors
     /// Class `Ours`: it could not be written; the node is asked again when it connects anew.
     pub fn trusted(&self, node_id: &str, roots_sha256: &[u8]) -> Result<(), IssueError> {
         let mut state = self.lock();
+        let is_paired = state.nodes.as_ref().is_some_and(|nodes| nodes.contains(node_id));
         let waits = matches!(state.hierarchy.roots().rotation(), Rotation::Published { .. });
-        if waits && self.view().roots_sha256 == roots_sha256 {
+        if is_paired && waits && self.view().roots_sha256 == roots_sha256 {
             self.confirmed(&mut state, Party::node(node_id))?;
             drop(state);
             self.wake.notify_one();

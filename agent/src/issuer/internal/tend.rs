@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::authority::Authority;
 use super::crl::{self, Crl};
 use super::identity::AuthorityId;
-use super::rotation::{Facts, Party, Step};
+use super::rotation::{Facts, Party, Rotation, Step};
 use super::view::{Seen, View};
 use super::{InternalIssuer, State, make};
 use crate::issuer::IssueError;
@@ -66,7 +66,11 @@ impl InternalIssuer {
             let facts = Facts {
                 root_ends: hierarchy.roots().issuing().1.not_after(),
                 parties: self.parties(state.nodes.as_ref()),
-                chained_until: hierarchy.chained_until(),
+                chained_until: match rotation {
+                    Rotation::Replacing { .. } => hierarchy.chained_until(),
+                    // Asked for by no other phase, and a look through the whole record.
+                    _ => None,
+                },
             };
             let wrong = |text: String| self.ours(&text);
             match rotation.decide(&facts, now) {
