@@ -41,6 +41,14 @@ pub enum AnchorError {
     },
 }
 
+/// The digest by which a node confirms the roots of an issuer: SHA-256 over the SHA-256 digests of their DER,
+/// in the order given.
+#[must_use]
+pub fn roots_sha256(roots: &[CertificateDer<'_>]) -> [u8; 32] {
+    let digests: Vec<u8> = roots.iter().flat_map(|root| crate::validate::sha256(root)).collect();
+    crate::validate::sha256(&digests)
+}
+
 impl Anchors {
     /// Roots given as DER certificates.
     ///

@@ -19,7 +19,8 @@ fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
     let bundle = bundle_for("web", 1, &["a.example"]);
     let (mut writer, reader) = live(vec!["a.example".into()]);
     writer.swap_in(checked(&bundle));
-    let server = ServerConnection::new(server_config(reader).unwrap()).unwrap();
+    let server =
+        ServerConnection::new(server_config(reader, Arc::new(Tickets::new().unwrap())).unwrap()).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(bundle.trust_anchors[0].clone().into()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(client_provider))

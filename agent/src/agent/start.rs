@@ -9,24 +9,27 @@ use sealwire_proto::anchors::{AnchorError, Anchors};
 use sealwire_proto::socket::{ListenError, Listener};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use super::disk::Disk;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
 use super::revocations::Revocations;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
+use crate::alert::rates::Rates;
+use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
 use crate::issuer::acme::{AcmeIssuer, Challenges};
-use crate::issuer::internal::InternalIssuer;
+use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
@@ -101,6 +104,9 @@ pub enum StartError {
     /// What asks about revocation.
     #[error("cannot set up questions about revocation: {0}")]
     Revocation(String),
+    /// Who is told of incidents.
+    #[error(transparent)]
+    Alerts(#[from] AlertError),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -137,7 +143,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
     let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
-    let agent = Agent::new(config, clock, store, sources, Arc::clone(&steps), desired)?;
+    let mut agent = Agent::new(config, Arc::clone(&clock), store, sources, Arc::clone(&steps), desired)?;
+    let spool = agent.store.dir().join(alert::SPOOL);
+    let current = agent.incidents.current();
+    let alerts = Alerts::start(&agent.config.alerts, &spool, &clock, agent.seed, &current, &tasks)?;
+    agent.incidents.tell(alerts);
     let config = &agent.config;
     let (event_sender, events) = mpsc::channel(QUEUE);
     let (command_sender, commands) = mpsc::channel(QUEUE);
@@ -202,7 +212,14 @@ impl Agent {
         let inquiry = inquiry(&config, &clock)?;
         let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
         records.retain_certificates(|name| certificates.contains_key(name));
+        let incidents = Incidents::load(&store, &config.alerts, seed)?;
+        let rates = Rates::new(config.alerts.rates.clone());
+        let authorities_changed = Arc::new(Notify::new());
+        for internal in sources.values().filter_map(|source| source.issuer.as_internal()) {
+            internal.notify(Arc::clone(&authorities_changed));
+        }
         Ok(Self {
+            seed,
             started_at: clock.now(),
             revocations: Revocations::new(&config, inquiry, seed),
             config,
@@ -217,6 +234,7 @@ impl Agent {
             schedule: BinaryHeap::new(),
             nodes: BTreeMap::new(),
             records,
+            shadows: BTreeMap::new(),
             refused_peers: 0,
             panics: 0,
             desired,
@@ -224,9 +242,12 @@ impl Agent {
             attempts: JoinSet::new(),
             underway: HashMap::new(),
             runs: BinaryHeap::new(),
-            incidents: Incidents::default(),
+            incidents,
+            rates,
+            disk: Disk::default(),
             clock_watch: ClockWatch::default(),
             time_asked: None,
+            authorities_changed,
         })
     }
 }
@@ -238,11 +259,21 @@ async fn sources(
     tasks: &CancellationToken,
 ) -> Result<BTreeMap<String, Source>, StartError> {
     let mut sources = BTreeMap::new();
+    let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, internal) in &config.internal {
         let dir = store.dir().join("ca").join(name);
         let issuer = InternalIssuer::open(name.clone(), dir, internal.clone(), Arc::clone(clock))
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        add(&mut sources, Arc::new(issuer), PARALLEL_INTERNAL)?;
+        let issuer = Arc::new(issuer);
+        if let Some(publish) = &internal.publish {
+            published.entry(publish.listen).or_default().push(Arc::clone(&issuer));
+        }
+        tokio::spawn(Arc::clone(&issuer).keep(tasks.clone()));
+        add(&mut sources, issuer, PARALLEL_INTERNAL)?;
+    }
+    for (address, issuers) in published {
+        let listener = listen("internal.NAME.publish.listen", address).await?;
+        tokio::spawn(Publication::new(issuers).serve(listener, tasks.clone()));
     }
     if config.acme.is_empty() {
         return Ok(sources);
@@ -300,7 +331,7 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
 }
 
 /// The agent's own; made on its first start.
-fn identity(store: &Store) -> Result<Identity, StartError> {
+fn identity(store: &Store) -> Result<Identity, StoreError> {
     if let Some(identity) = store.load_json(AGENT)? {
         return Ok(identity);
     }
@@ -322,7 +353,7 @@ fn inquiry(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Inquiry>, S
 fn certificates(
     config: &mut Config,
     store: &Store,
-    own_seed: u64,
+    seed: u64,
 ) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
     let mut certificates = BTreeMap::new();
     let profiles: Arc<[String]> = config.acme.keys().cloned().collect();
@@ -331,7 +362,7 @@ fn certificates(
         let own = store.certificate(&name)?;
         let memory = own.memory()?;
         let loaded = own.load(&memory)?;
-        let seed = own_seed ^ seed_of(&name);
+        let seed = seed ^ seed_of(&name);
         let policy = policy(&certificate);
         let mut managed = Managed::new(certificate, policy, own, memory, seed);
         if let Some(damage) = &loaded.damage {

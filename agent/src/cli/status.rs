@@ -6,6 +6,7 @@ use sealwire_proto::v1::{CertificateStatus, DeliveryStatus, NodeStatus, StatusRe
 use serde_json::{Value, json};
 
 use super::client::{connect, failure, question};
+use super::incidents::{incident_json, severity};
 use super::text::{from_now, instant, table};
 use super::{Global, Outcome};
 
@@ -110,11 +111,16 @@ fn troubles(status: &StatusReply) -> Vec<String> {
             }
         }
     }
+    for node in status.nodes.iter().filter(|node| !matches!(node.breaker.as_str(), "" | "closed")) {
+        lines.push(format!("node {}: breaker {}: {}", node.node_id, node.breaker, node.breaker_detail));
+    }
     for node in status.nodes.iter().filter(|node| !node.uncovered_names.is_empty()) {
         let names = node.uncovered_names.join(", ");
         lines.push(format!("node {}: no certificate is configured for {names}", node.node_id));
     }
-    lines.extend(status.incidents.iter().map(|incident| format!("{}: {}", incident.about, incident.text)));
+    lines.extend(status.incidents.iter().map(|incident| {
+        format!("{} ({}): {}: {}", severity(incident), incident.kind, incident.about, incident.text)
+    }));
     if status.panics > 0 {
         lines.push(format!(
             "{} attempt(s) broke off by a bug; the log has the details, please report it",
@@ -140,11 +146,7 @@ fn as_json(status: &StatusReply) -> Value {
         "delivery_socket": status.delivery_socket,
         "refused_peers": status.refused_peers,
         "panics": status.panics,
-        "incidents": status.incidents.iter().map(|incident| json!({
-            "about": incident.about,
-            "since": instant(incident.since_ms).map(|at| at.to_string()),
-            "text": incident.text,
-        })).collect::<Vec<_>>(),
+        "incidents": status.incidents.iter().map(incident_json).collect::<Vec<_>>(),
         "certificates": status.certificates.iter().map(certificate_json).collect::<Vec<_>>(),
         "nodes": status.nodes.iter().map(node_json).collect::<Vec<_>>(),
     })
@@ -223,6 +225,8 @@ fn node_json(node: &NodeStatus) -> Value {
         "sessions": node.sessions,
         "handshakes": node.handshakes,
         "handshake_failures": node.handshake_failures,
+        "breaker": node.breaker,
+        "breaker_detail": node.breaker_detail,
     })
 }
 

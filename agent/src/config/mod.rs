@@ -2,9 +2,11 @@
 //! in `SEALWIRE_DELIVERY__SOCKET`). Unknown keys are refused, and every error names the file, the line, the
 //! key and what is expected.
 
+mod alerts;
 mod challenge;
 mod check;
 mod check_challenge;
+mod check_internal;
 mod lifecycle;
 mod revocation;
 
@@ -19,6 +21,9 @@ use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
 use serde::Deserialize;
 
+pub use self::alerts::{
+    AlertmanagerConfig, AlertsConfig, MinSeverity, PagerdutyConfig, RatesConfig, WebhookConfig,
+};
 pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
@@ -61,6 +66,9 @@ pub struct Config {
     /// How revocation is watched.
     #[serde(default)]
     pub revocation: RevocationConfig,
+    /// Who is told of incidents.
+    #[serde(default)]
+    pub alerts: AlertsConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -149,12 +157,50 @@ pub struct InternalConfig {
     pub organization: Option<String>,
     /// DNS suffixes and address blocks that the CA may issue for (name constraints); empty: any.
     pub permitted: Vec<String>,
+    /// `[internal.NAME.publish]`: where others find what is revoked; unset: nowhere, and certificates carry no
+    /// URLs.
+    pub publish: Option<PublishConfig>,
+    /// Clients with a copy of the root, each confirmed by name before a new root issues. Unset: they are
+    /// confirmed as a whole. Empty: there are none besides the nodes.
+    pub clients: Option<Vec<String>>,
 }
 
 impl Default for InternalConfig {
     fn default() -> Self {
-        Self { leaf_lifetime: Duration::from_hours(24), organization: None, permitted: Vec::new() }
+        Self {
+            leaf_lifetime: Duration::from_hours(24),
+            organization: None,
+            permitted: Vec::new(),
+            publish: None,
+            clients: None,
+        }
     }
+}
+
+/// `[internal.NAME.publish]`: revocation lists, OCSP answers and CA certificates over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishConfig {
+    /// Where to listen; several issuers may share it.
+    pub listen: SocketAddr,
+    /// How others reach it, as `http://HOST[:PORT]`; it is written into every certificate.
+    pub url: String,
+    /// How long a revocation list is good for: 10 minutes to 7 days. A new one comes at half of it.
+    #[serde(default = "default_crl_lifetime", deserialize_with = "duration")]
+    pub crl_lifetime: Duration,
+    /// How long an OCSP answer is good for: 5 minutes to 24 hours.
+    #[serde(default = "default_ocsp_lifetime", deserialize_with = "duration")]
+    pub ocsp_lifetime: Duration,
+}
+
+/// An outage of half a day is survived by everybody who fetched the list before.
+fn default_crl_lifetime() -> Duration {
+    Duration::from_hours(24)
+}
+
+/// Short, because an answer that was fetched before a revocation is believed until its end.
+fn default_ocsp_lifetime() -> Duration {
+    Duration::from_hours(1)
 }
 
 /// `[acme.NAME]`: a CA that speaks ACME (RFC 8555).
@@ -184,6 +230,9 @@ pub struct AcmeConfig {
     /// Common name of the root that chains should build to, where the CA offers several.
     #[serde(default)]
     pub preferred_chain: Option<String>,
+    /// Organizations or common names, one of which the issuer of every leaf must have; empty: any.
+    #[serde(default)]
+    pub issued_by: Vec<String>,
     /// `[acme.NAME.eab]`: what ties a new account to one at the CA's website.
     #[serde(default)]
     pub eab: Option<EabConfig>,
@@ -223,6 +272,7 @@ impl AcmeConfig {
             profile: None,
             lifetimes: BTreeMap::new(),
             preferred_chain: None,
+            issued_by: Vec::new(),
             eab: None,
             timeout: default_order_timeout(),
             parallel_orders: default_parallel_orders(),

@@ -43,6 +43,9 @@ pub struct Memory {
     pub hurried: u32,
     /// Generations that are revoked, the oldest first: neither they nor their keys are used again.
     pub revoked: Vec<Revoked>,
+    /// The generation that nodes serve, or are to serve at once; 0: none yet. It differs from the current one
+    /// while that one is being prepared.
+    pub committed: u64,
 }
 
 /// An attempt that failed.
