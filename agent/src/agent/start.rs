@@ -415,3 +415,7 @@ fn seed_of(name: &str) -> u64 {
 #[cfg(test)]
 #[path = "loop_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "revocations_tests.rs"]
+mod revocations_tests;

@@ -117,3 +117,7 @@ impl Fetch for Http {
         Ok(Reply { content_type, body })
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;
