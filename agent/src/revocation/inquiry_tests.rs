@@ -30,7 +30,9 @@ fn inquiry(fetch: Arc<dyn Fetch>, dir: &Path) -> Inquiry {
         crl_timeout: Duration::from_secs(1),
         crl_max_bytes: 1 << 20,
     };
-    Inquiry::new(fetch, dir, limits, Arc::new(SystemClock))
+    let inquiry = Inquiry::new(fetch, dir, limits, Arc::new(SystemClock));
+    assert_eq!(inquiry.fresh_timeout.as_secs(), 5);
+    Inquiry { fresh_timeout: Duration::from_millis(300), ..inquiry }
 }
 
 struct Case {
@@ -55,13 +57,13 @@ impl Case {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn who_does_not_answer_is_not_waited_for() {
     let case = Case::new();
     let stuck = Arc::<Stuck>::default();
-    let before = tokio::time::Instant::now();
+    let before = std::time::Instant::now();
     assert_eq!(case.fresh(stuck.clone(), true).await, Ok(None));
-    assert_eq!(before.elapsed().as_secs(), FRESH_TIMEOUT.as_secs());
+    assert!(before.elapsed() >= Duration::from_millis(300));
     assert_eq!(stuck.0.load(Ordering::Relaxed), 1, "no CRL is fetched for it");
     case.fresh(stuck.clone(), false).await.unwrap();
     assert_eq!(stuck.0.load(Ordering::Relaxed), 1, "and nobody is asked at all");
