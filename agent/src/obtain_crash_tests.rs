@@ -74,6 +74,7 @@ impl Issuer for Ca {
 
 fn attempt(store: &Store, ca: &Arc<Ca>) -> Attempt {
     Attempt {
+        revocation: None,
         certificate: "web".into(),
         identifiers: vec!["a.example".into()],
         profile: None,
@@ -81,7 +82,6 @@ fn attempt(store: &Store, ca: &Arc<Ca>) -> Attempt {
         reuse: None,
         replaces: None,
         placed: Arc::default(),
-        revocation: None,
         anchors: Arc::new(Anchors::from_der(ca.trust_anchors()).unwrap()),
         issuer: Arc::clone(ca) as Arc<dyn Issuer>,
         store: store.certificate("web").unwrap(),
