@@ -19,8 +19,9 @@ use crate::counters::Counters;
 use crate::readiness::Readiness;
 use crate::tickets::Tickets;
 
-/// What is served is looked at this often at least: a step of the clock or a suspended machine is noticed then.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// What is served is looked at this often at least: a step of the clock or a suspended machine is noticed then. It
+/// costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Revoked leaves that are remembered: one at a time is served of each certificate.
 const MAX_REVOCATIONS: usize = 1024;
 /// What is kept of a text that the agent sends.
