@@ -125,7 +125,7 @@ impl Agent {
         }
         self.follow_all();
         self.unpublished = true;
-        self.forget_disk();
+        self.forget_machine(self.clock.now());
         self.forget_gone(self.clock.now());
         self.tell_paired();
         let authorities_changed = Arc::clone(&self.authorities_changed);
