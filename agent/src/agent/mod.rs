@@ -99,10 +99,10 @@ struct Agent {
     /// Runs whose proof has a deadline.
     runs: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     incidents: Incidents,
-    revocations: Revocations,
     /// Failed handshakes on nodes.
     rates: Rates,
     disk: Disk,
+    revocations: Revocations,
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,

@@ -101,12 +101,12 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
-    /// What asks about revocation.
-    #[error("cannot set up questions about revocation: {0}")]
-    Revocation(String),
     /// Who is told of incidents.
     #[error(transparent)]
     Alerts(#[from] AlertError),
+    /// What asks about revocation.
+    #[error("cannot set up questions about revocation: {0}")]
+    Revocation(String),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -330,7 +330,6 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
-/// The agent's own; made on its first start.
 fn identity(store: &Store) -> Result<Identity, StoreError> {
     if let Some(identity) = store.load_json(AGENT)? {
         return Ok(identity);
@@ -415,7 +414,3 @@ fn seed_of(name: &str) -> u64 {
 #[cfg(test)]
 #[path = "loop_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "revocations_tests.rs"]
-mod revocations_tests;

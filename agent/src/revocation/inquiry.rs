@@ -11,7 +11,7 @@ use sealwire_proto::ocsp::Status;
 use super::crl::{self, Cache, Word, crl_id};
 use super::fetch::Fetch;
 use super::ocsp::{self, NONCE_BYTES};
-use super::staple::{Kept, Staples};
+use super::staple::Kept;
 use super::subject::{Subject, subjects};
 use super::watch::Ask;
 use super::{Finding, Id, at_second};
@@ -39,41 +39,6 @@ pub struct Inquiry {
     cache: Cache,
     limits: Limits,
     clock: Arc<dyn Clock>,
-    /// [`FRESH_TIMEOUT`]; tests do not have the time.
-    fresh_timeout: Duration,
-}
-
-/// One attempt's look at what was issued, before it becomes current.
-#[derive(Clone)]
-pub struct Vetting {
-    /// Who asks.
-    pub inquiry: Inquiry,
-    /// Responders, too.
-    pub ask_ocsp: bool,
-    /// Where a response is kept for the generation to begin with.
-    pub staples: Staples,
-}
-
-impl Vetting {
-    /// As [`Inquiry::fresh`].
-    ///
-    /// # Errors
-    /// What is revoked, in words.
-    pub async fn vet(
-        &self,
-        chain: &[CertificateDer<'static>],
-        anchors: &Anchors,
-    ) -> Result<Option<Kept>, String> {
-        let found = self.inquiry.fresh(chain, anchors, self.ask_ocsp).await;
-        found.map_err(|finding| format!("REVOKED: {finding}"))
-    }
-
-    /// Keeps the response for the generation that the chain has become; without it the watch fetches another.
-    pub fn keep(&self, certificate: &str, generation: u64, kept: &Kept) {
-        if let Err(error) = self.staples.save(certificate, generation, &kept.staple) {
-            tracing::warn!(certificate, %error, "cannot keep the OCSP response");
-        }
-    }
 }
 
 /// What came of a question.
@@ -89,8 +54,7 @@ impl Inquiry {
     /// Over `fetch`, with the CRLs kept below `state_dir`.
     #[must_use]
     pub fn new(fetch: Arc<dyn Fetch>, state_dir: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        let cache = Cache::new(state_dir);
-        Self { fetch, cache, limits, clock, fresh_timeout: FRESH_TIMEOUT }
+        Self { fetch, cache: Cache::new(state_dir), limits, clock }
     }
 
     /// The CRLs on disk.
@@ -220,7 +184,7 @@ impl Inquiry {
         if subject.responders.is_empty() {
             return Ok(None);
         }
-        let asked = tokio::time::timeout(self.fresh_timeout, self.ocsp(Arc::clone(subject)));
+        let asked = tokio::time::timeout(FRESH_TIMEOUT, self.ocsp(Arc::clone(subject)));
         let Ok(Ok(answer)) = asked.await else { return Ok(None) };
         if let Status::Revoked { at, reason } = answer.verified.status {
             let (which, at) = (subject.which.clone(), at_second(at));
