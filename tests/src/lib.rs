@@ -10,6 +10,7 @@ pub mod load;
 pub mod pebble;
 pub mod process;
 pub mod relay;
+pub mod scripted_agent;
 pub mod scripted_node;
 pub mod session;
 pub mod step_ca;

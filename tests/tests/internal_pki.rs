@@ -19,7 +19,7 @@ fn configure(world: &World) {
     let at = format!("{}:8089", world.address);
     world.configure_agent(&AgentSettings {
         issuers: format!(
-            "[internal.pki]\nleaf_lifetime = \"1h\"\npublish = {{ listen = \"{at}\", url = \"http://{at}\" }}\n"
+            "[internal.pki]\nleaf_lifetime = \"1h\"\npermitted = [\"node.test\", \"127.0.0.0/8\"]\npublish = {{ listen = \"{at}\", url = \"http://{at}\" }}\n"
         ),
         certificate: "nodes = []".to_owned(),
         ..AgentSettings::default()

@@ -82,6 +82,7 @@ impl Agent {
             reuse: managed.reusable().cloned(),
             replaces,
             placed: Arc::clone(&placed),
+            revocation: self.revocations.fresh(managed.config.ocsp),
         };
         self.step(name, 0, StepKind::Started, format!("from {issuer}: {because}"));
         self.save_memory(name);

@@ -12,6 +12,7 @@ use super::Agent;
 use super::managed::Managed;
 use crate::config::{Config, OcspMode, signed};
 use crate::incident::Kind;
+use crate::obtain::Fresh;
 use crate::revocation::inquiry::{Inquiry, Told};
 use crate::revocation::staple::Staples;
 use crate::revocation::subject::subjects;
@@ -58,6 +59,12 @@ impl Revocations {
             followed: BTreeMap::new(),
             unknown_after,
         }
+    }
+
+    /// What an attempt looks at revocation with.
+    pub(super) fn fresh(&self, ocsp: OcspMode) -> Option<Fresh> {
+        let (inquiry, staples) = (self.inquiry.clone()?, self.staples.clone());
+        Some(Fresh { inquiry, staples, ocsp: ocsp != OcspMode::Off })
     }
 
     /// The next question that ends.

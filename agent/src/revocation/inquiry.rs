@@ -111,17 +111,65 @@ impl Inquiry {
         Ok(staple)
     }
 
+    /// Asks every source about a chain anew, whatever is known: tells the first revocation that is found.
+    ///
+    /// # Errors
+    /// No source could be asked, and why.
+    pub async fn look(
+        &self,
+        chain: &[CertificateDer<'static>],
+        anchors: &Anchors,
+    ) -> Result<Option<Finding>, String> {
+        let (mut answered, mut failure) = (false, "its certificates name nobody to ask".to_owned());
+        for subject in subjects(chain, anchors).into_iter().map(Arc::new) {
+            for url in subject.crls() {
+                let outcome = crl::ask(
+                    self.question(&subject, url, true),
+                    &*self.fetch,
+                    self.cache.clone(),
+                    self.clock.now(),
+                );
+                let outcome = outcome.await;
+                failure = outcome.error.unwrap_or(failure);
+                let Some(mut answer) = outcome.answer else { continue };
+                answered = true;
+                if let Some(Word::Revoked { at, reason }) = answer.words.remove(&subject.id) {
+                    let (which, source) = (subject.which.clone(), url.to_owned());
+                    return Ok(Some(Finding { which, at, reason, source }));
+                }
+            }
+            if subject.responders.is_empty() {
+                continue;
+            }
+            match self.ocsp(Arc::clone(&subject)).await {
+                Ok(answer) => {
+                    answered = true;
+                    if let Status::Revoked { at, reason } = answer.verified.status {
+                        let (which, at) = (subject.which.clone(), at_second(at));
+                        return Ok(Some(Finding { which, at, reason, source: answer.url }));
+                    }
+                }
+                Err(error) => failure = error,
+            }
+        }
+        if answered { Ok(None) } else { Err(failure) }
+    }
+
+    fn question(&self, subject: &Arc<Subject>, url: &str, fetch: bool) -> crl::Question {
+        crl::Question {
+            id: crl_id(url, &subject.issuer.id),
+            url: url.to_owned(),
+            issuer: Arc::clone(&subject.issuer),
+            subjects: vec![Arc::clone(subject)],
+            fetch,
+            timeout: if fetch { self.limits.crl_timeout } else { FRESH_TIMEOUT },
+            max_bytes: self.limits.crl_max_bytes,
+        }
+    }
+
     async fn on_kept_crls(&self, subject: &Arc<Subject>) -> Option<Finding> {
         for url in subject.crls() {
-            let question = crl::Question {
-                id: crl_id(url, &subject.issuer.id),
-                url: url.to_owned(),
-                issuer: Arc::clone(&subject.issuer),
-                subjects: vec![Arc::clone(subject)],
-                fetch: false,
-                timeout: FRESH_TIMEOUT,
-                max_bytes: self.limits.crl_max_bytes,
-            };
+            let question = self.question(subject, url, false);
             let kept = crl::kept(question, self.cache.clone(), self.clock.now()).await;
             if let Some(Word::Revoked { at, reason }) =
                 kept.and_then(|mut kept| kept.words.remove(&subject.id))
