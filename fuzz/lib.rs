@@ -1,5 +1,6 @@
 //! What the targets have in common: an authority that `fuzz/seeds/make` made, whose keys nobody has any more.
 
+use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 /// The leaf, for `fuzz.example`.
@@ -15,8 +16,16 @@ pub const ROOT: &[u8] = include_bytes!("seeds/fixtures/root.der");
 pub const NAME: &str = "fuzz.example";
 
 /// 2027-01-01: everything above is valid then.
+const NOW: u32 = 1_798_761_600;
+
+/// When everything is judged.
 pub fn now() -> UnixTime {
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_798_761_600))
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW.into()))
+}
+
+/// The same.
+pub fn timestamp() -> Timestamp {
+    Timestamp::from_second(NOW.into()).expect("it is within range")
 }
 
 /// As the checks want it.

@@ -30,7 +30,8 @@ fn from_node(message: NodeMessage) {
     }
     if let Ok(hello) = hello::check(message) {
         assert!(!hello.node_id.is_empty() && hello.node_id.len() <= 253);
-        let texts = [&hello.node_id, &hello.version].into_iter().chain(&hello.server_names).chain(&hello.listeners);
+        let texts =
+            [&hello.node_id, &hello.version].into_iter().chain(&hello.server_names).chain(&hello.listeners);
         assert!(texts.into_iter().all(|text| !text.contains(char::is_control)));
     }
 }

@@ -25,7 +25,8 @@ impl Alertmanager {
     /// Where the Alertmanager of a world listens, running or not.
     #[must_use]
     pub fn address(world: &World) -> SocketAddr {
-        (world.address, 9093).into()
+        // Not 9093: the package may have started one there, on all addresses.
+        (world.address, 19093).into()
     }
 
     /// Starts it. `None` if it is not installed (never in CI).
