@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::gate;
 use crate::issuer::{ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress};
 use crate::keys::KeyType;
+use crate::revocation::inquiry::Vetting;
 use crate::steps::{Event, Steps};
 use crate::store::{CertificateStore, Generation, Journal, Metadata, StoreError};
 
@@ -42,6 +43,8 @@ pub struct Attempt {
     pub clock: Arc<dyn Clock>,
     /// The leaf that the order may name as the one it replaces (RFC 9773 section 5).
     pub replaces: Option<CertificateDer<'static>>,
+    /// Who is asked whether what is issued is revoked already.
+    pub revocation: Option<Vetting>,
     /// Set once the CA has accepted an order of this attempt.
     pub placed: Arc<OnceLock<Placed>>,
 }
@@ -121,17 +124,27 @@ impl Attempt {
             &self.anchors,
             now,
         );
+        let vetted = match (&self.revocation, &checked) {
+            (Some(vetting), Ok(_)) => vetting.vet(&chain, &self.anchors).await,
+            _ => Ok(None),
+        };
         let checked = checked
             .map_err(|rejection| rejection.to_string())
-            .and_then(|leaf| self.check_lifetime(&leaf).map(|()| leaf));
-        let leaf = match checked {
-            Ok(leaf) => leaf,
+            .and_then(|leaf| gate::check_issued_by(&chain, self.issuer.issued_by()).map(|()| leaf))
+            .and_then(|leaf| self.check_lifetime(&leaf).map(|()| leaf))
+            .and_then(|leaf| vetted.map(|staple| (leaf, staple)));
+        let (leaf, staple) = match checked {
+            Ok(checked) => checked,
             Err(rejection) => {
                 // Downloading the same certificate again would not mend it: the next attempt is a new order.
                 self.store.clear_journal()?;
-                let message =
+                let mut message =
                     format!("what {} issued did not pass the gate: {rejection}", self.issuer.name());
-                return Err(IssueError::new(ErrorClass::Ca, message));
+                match self.store.keep_evidence(&chain, &message, now) {
+                    Ok(path) => message += &format!(" (kept as {})", path.display()),
+                    Err(error) => tracing::warn!(certificate = self.certificate, %error, "no evidence kept"),
+                }
+                return Err(IssueError { gate: true, ..IssueError::new(ErrorClass::Ca, message) });
             }
         };
         self.step(StepKind::GatePassed, 0, &format!("serial {}", leaf.serial));
@@ -145,6 +158,9 @@ impl Attempt {
         };
         let new = crate::store::New { chain: &chain, key_pem: &journal.key_pem, metadata };
         let generation = self.store.put(&new)?;
+        if let (Some(vetting), Some(staple)) = (&self.revocation, &staple) {
+            vetting.keep(&self.certificate, generation.number, staple);
+        }
         self.store.make_current(generation.number)?;
         self.store.clear_journal()?;
         self.step(StepKind::Stored, generation.number, &format!("serial {}", generation.leaf.serial));

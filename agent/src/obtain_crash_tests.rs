@@ -74,6 +74,7 @@ impl Issuer for Ca {
 
 fn attempt(store: &Store, ca: &Arc<Ca>) -> Attempt {
     Attempt {
+        revocation: None,
         certificate: "web".into(),
         identifiers: vec!["a.example".into()],
         profile: None,

@@ -2,6 +2,7 @@
 //! the checks a bundle must pass on either side, and the handshake that proves what is served.
 
 pub mod anchors;
+pub mod ocsp;
 pub mod probe;
 pub mod socket;
 pub mod validate;

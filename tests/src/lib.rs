@@ -1,13 +1,17 @@
 //! What the end-to-end tests, the benchmarks and the demo share: real processes on addresses of their own,
 //! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
 
+pub mod alertmanager;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
+pub mod inbox;
 pub mod load;
 pub mod pebble;
 pub mod process;
 pub mod relay;
+pub mod scripted_agent;
+pub mod scripted_node;
 pub mod session;
 pub mod step_ca;
 pub mod steps;

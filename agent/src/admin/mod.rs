@@ -2,6 +2,7 @@
 
 mod accounts;
 mod authorities;
+mod nodes;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::agent::{Command, PlanFacts, STATUS_PART};
+use crate::drill;
 use crate::lifecycle::explain::{self, Line};
 use crate::steps::Steps;
 
@@ -156,21 +158,35 @@ impl AdminService for Admin {
         Ok(Response::new(self.account_of(request.into_inner()).await?))
     }
 
-    async fn incidents(&self, _: Request<IncidentsRequest>) -> Result<Response<IncidentsReply>, Status> {
-        Err(Status::unimplemented("incidents"))
+    async fn incidents(
+        &self,
+        request: Request<IncidentsRequest>,
+    ) -> Result<Response<IncidentsReply>, Status> {
+        let all = request.into_inner().all;
+        Ok(Response::new(self.ask(|reply| Command::Incidents { all, reply }).await?))
     }
 
     async fn node_control(
         &self,
-        _: Request<NodeControlRequest>,
+        request: Request<NodeControlRequest>,
     ) -> Result<Response<NodeControlReply>, Status> {
-        Err(Status::unimplemented("node"))
+        Ok(Response::new(self.control(request).await?))
     }
 
     type DrillStream = StepStream;
 
-    async fn drill(&self, _: Request<DrillRequest>) -> Result<Response<StepStream>, Status> {
-        Err(Status::unimplemented("drill"))
+    async fn drill(&self, request: Request<DrillRequest>) -> Result<Response<StepStream>, Status> {
+        let request = request.into_inner();
+        let kind = request.kind();
+        let facts = self
+            .ask(|reply| Command::Drill { certificate: request.certificate, reply })
+            .await?
+            .map_err(Status::not_found)?;
+        let (sender, receiver) = mpsc::channel(BUFFERED);
+        let report = drill::Report::new(&facts.config.name, sender);
+        // A task of its own: a caller that hangs up leaves no shadow behind.
+        tokio::spawn(drill::run(kind, *facts, report, self.commands.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn ca_status(&self, request: Request<CaStatusRequest>) -> Result<Response<CaStatusReply>, Status> {

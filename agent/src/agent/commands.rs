@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sealwire_proto::v1::{StatusReply, Step, StepKind};
-use tokio::sync::{broadcast, oneshot};
+use sealwire_proto::v1::{IncidentsReply, StatusReply, Step, StepKind};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Agent;
+use super::halts::NodeOrder;
 use super::managed::Managed;
+use crate::delivery::Shadow;
+use crate::drill::{self, ShadowNews};
+use crate::incident::Incident;
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
@@ -90,6 +94,41 @@ pub enum Command {
         /// Whether another is ordered.
         reply: oneshot::Sender<bool>,
     },
+    /// What a drill works with.
+    Drill {
+        /// Of which certificate; empty: the only one.
+        certificate: String,
+        /// The facts, or what is wrong with the request.
+        reply: oneshot::Sender<Result<Box<drill::Facts>, String>>,
+    },
+    /// Nodes are to hold a shadow.
+    CastShadow {
+        /// Which, and who.
+        shadow: Shadow,
+        /// What becomes of it.
+        news: mpsc::Sender<ShadowNews>,
+        /// Whether it was cast.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Nodes are to forget it.
+    EndShadow {
+        /// Of which certificate.
+        certificate: String,
+    },
+    /// Halt nodes, or let them go on.
+    Nodes {
+        /// What, which, and who says so.
+        order: NodeOrder,
+        /// The nodes that are told, or what is wrong with the order.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    /// What is wrong.
+    Incidents {
+        /// What was, too.
+        all: bool,
+        /// The newest last, and what waits to be told.
+        reply: oneshot::Sender<IncidentsReply>,
+    },
     /// What a plan is made from.
     Plan(oneshot::Sender<PlanFacts>),
     /// Why the next action of a certificate is what it is.
@@ -160,6 +199,22 @@ impl Agent {
             Command::Revoked { certificate, generation, reply } => {
                 let _ = reply.send(self.revoked(&certificate, generation));
             }
+            Command::Drill { certificate, reply } => {
+                let _ = reply.send(self.drill_facts(&certificate).map(Box::new));
+            }
+            Command::CastShadow { shadow, news, reply } => {
+                let _ = reply.send(self.cast_shadow(shadow, news));
+            }
+            Command::EndShadow { certificate } => self.end_shadow(&certificate),
+            Command::Nodes { order, reply } => {
+                let _ = reply.send(self.order_nodes(&order));
+            }
+            Command::Incidents { all, reply } => {
+                let wanted = self.incidents.all().into_iter().filter(|one| all || one.is_open());
+                let incidents = wanted.map(Incident::to_message).collect();
+                let unsent = self.incidents.unsent().into_iter().collect();
+                let _ = reply.send(IncidentsReply { incidents, unsent });
+            }
             Command::Plan(reply) => {
                 let subjects = self.certificates.values().map(|managed| managed.subject()).collect();
                 let _ =
@@ -169,7 +224,10 @@ impl Agent {
                 let lines = self.one(&certificate).map(|managed| {
                     let name = managed.config.name.clone();
                     let now = self.now_for(&name);
-                    (name, managed.explain(now, &self.issuers))
+                    let mut lines = managed.explain(now, &self.issuers);
+                    let known = self.explain_revocation(managed, now);
+                    lines.extend(known.map(|text| Line { label: "revocation".to_owned(), text }));
+                    (name, lines)
                 });
                 let _ = reply.send(lines);
             }
@@ -208,7 +266,7 @@ impl Agent {
     }
 
     /// The certificate of that name; no name: the only one.
-    fn one(&self, name: &str) -> Result<&Managed, String> {
+    pub(super) fn one(&self, name: &str) -> Result<&Managed, String> {
         let mut all = self.certificates.values().map(Box::as_ref);
         match (name, all.next(), all.next()) {
             ("", Some(only), None) => Ok(only),

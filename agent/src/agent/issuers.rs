@@ -11,7 +11,7 @@ use sealwire_proto::anchors::Anchors;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::{Agent, SAVE_LIMITS_EVERY};
+use super::{Agent, Document, SAVE_LIMITS_EVERY};
 use crate::clock::TOLERATED;
 use crate::incident::Kind;
 use crate::issuer::Issuer;
@@ -105,10 +105,11 @@ impl Agent {
             })
             .collect();
         self.issuers_changed = None;
-        if let Err(error) = self.store.save_json(LIMITS, &kept) {
-            // Tried again with the next change.
+        let written = self.store.save_json(LIMITS, &kept);
+        if let Err(error) = &written {
             tracing::error!(%error, "cannot remember what is used of the CAs' limits");
         }
+        self.disk.note(Document::Limits, &written);
     }
 
     /// Watches the clock: steps by the time since boot, errors by the CAs' Date headers.

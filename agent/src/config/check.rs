@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustls_pki_types::DnsName;
 use sealwire_config::{Fault, absolute_path};
 
 use super::check_internal::check_internal;
-use super::{AcmeConfig, CertificateConfig, Config};
+use super::{AcmeConfig, CertificateConfig, Config, OcspMode};
+use crate::outgoing::is_sound;
 
 /// Let's Encrypt's limit on identifiers per certificate.
 const MAX_IDENTIFIERS: usize = 100;
+/// A stale staple that may be served for longer is worth nothing.
+const MAX_OCSP_GRACE: Duration = Duration::from_hours(24 * 7);
 /// More would only wait at the CA.
 const MAX_PARALLEL_ORDERS: usize = 256;
 /// Leaves room for the rest of a path within the usual limits of file systems.
@@ -31,6 +35,8 @@ pub(super) fn check(config: &mut Config) -> Checked {
         return fault(&["admin", "socket"], "must differ from delivery.socket");
     }
     config.log.check()?;
+    config.revocation.check()?;
+    super::alerts::check(&config.alerts)?;
     for (name, internal) in &config.internal {
         check_internal(name, internal, config)?;
     }
@@ -70,16 +76,7 @@ pub(super) fn plain_name(path: &[&str], name: &str) -> Checked {
 
 fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
     plain_name(&["acme", name], name)?;
-    let host = config.directory.parse::<http::Uri>().ok().and_then(|uri| {
-        let host = uri.host()?.trim_matches(['[', ']']).to_owned();
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        match uri.scheme_str() {
-            Some("https") => Some(host),
-            Some("http") if loopback => Some(host),
-            _ => None,
-        }
-    });
-    if host.is_none() {
+    if !is_sound(&config.directory) {
         return fault(
             &["acme", name, "directory"],
             format!("\"{}\": expected the https URL of an ACME directory", config.directory),
@@ -108,6 +105,12 @@ fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
     }
     if let Some(profile) = &config.profile {
         check_profile(&["acme", name, "profile"], profile)?;
+    }
+    if let Some(position) = config.issued_by.iter().position(|name| name.trim().is_empty()) {
+        return Err(Fault::new(
+            &["acme", name, "issued_by", &position.to_string()],
+            "is empty, expected an organization or common name",
+        ));
     }
     if config.preferred_chain.as_deref().is_some_and(|root| root.trim().is_empty()) {
         return fault(
@@ -158,6 +161,18 @@ fn check_certificates(config: &mut Config) -> Checked {
         }
         if let Some(maintenance) = &certificate.maintenance {
             maintenance.windows().or_else(|error| fault(&["certificate", &index, "maintenance"], error))?;
+        }
+        if certificate.ocsp_grace > MAX_OCSP_GRACE {
+            return fault(
+                &["certificate", &index, "ocsp_grace"],
+                format!("{:?} is out of range, expected at most 7 days", certificate.ocsp_grace),
+            );
+        }
+        if certificate.ocsp == OcspMode::Require && !config.revocation.check {
+            return fault(
+                &["certificate", &index, "ocsp"],
+                "\"require\" needs OCSP responses, and revocation.check = false fetches none: remove either",
+            );
         }
         check_identifiers(&index, certificate)?;
         fill_issuers(&index, certificate, &issuers)?;

@@ -2,11 +2,13 @@
 //! in `SEALWIRE_DELIVERY__SOCKET`). Unknown keys are refused, and every error names the file, the line, the
 //! key and what is expected.
 
+mod alerts;
 mod challenge;
 mod check;
 mod check_challenge;
 mod check_internal;
 mod lifecycle;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,11 +21,16 @@ use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
 use serde::Deserialize;
 
+pub use self::alerts::{
+    AlertmanagerConfig, AlertsConfig, MinSeverity, PagerdutyConfig, RatesConfig, WebhookConfig,
+};
 pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
 pub use crate::keys::KeyType;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
+pub use revocation::RevocationConfig;
+pub(crate) use revocation::signed;
 pub use sealwire_config::{ConfigError, Log};
 
 /// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
@@ -56,6 +63,12 @@ pub struct Config {
     /// Who sets TXT records for DNS-01, by name.
     #[serde(default)]
     pub dns: BTreeMap<String, DnsConfig>,
+    /// How revocation is watched.
+    #[serde(default)]
+    pub revocation: RevocationConfig,
+    /// Who is told of incidents.
+    #[serde(default)]
+    pub alerts: AlertsConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -217,6 +230,9 @@ pub struct AcmeConfig {
     /// Common name of the root that chains should build to, where the CA offers several.
     #[serde(default)]
     pub preferred_chain: Option<String>,
+    /// Organizations or common names, one of which the issuer of every leaf must have; empty: any.
+    #[serde(default)]
+    pub issued_by: Vec<String>,
     /// `[acme.NAME.eab]`: what ties a new account to one at the CA's website.
     #[serde(default)]
     pub eab: Option<EabConfig>,
@@ -256,6 +272,7 @@ impl AcmeConfig {
             profile: None,
             lifetimes: BTreeMap::new(),
             preferred_chain: None,
+            issued_by: Vec::new(),
             eab: None,
             timeout: default_order_timeout(),
             parallel_orders: default_parallel_orders(),

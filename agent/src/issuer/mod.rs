@@ -163,12 +163,14 @@ pub struct IssueError {
     pub retry_after: Option<Duration>,
     /// The CA's word is meant for every order, not for this certificate's.
     pub issuer_wide: bool,
+    /// Something was issued, and did not pass the gate.
+    pub gate: bool,
 }
 
 impl IssueError {
     /// An error of a class.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None, issuer_wide: false }
+        Self { class, message: message.into(), retry_after: None, issuer_wide: false, gate: false }
     }
 }
 
@@ -229,6 +231,11 @@ pub trait Issuer: Send + Sync {
     fn promised_lifetime(&self, profile: &str) -> Option<Duration> {
         let _ = profile;
         None
+    }
+
+    /// Organizations or common names, one of which the issuer of a leaf must have; empty: any.
+    fn issued_by(&self) -> &[String] {
+        &[]
     }
 
     /// Whether it orders with an account.

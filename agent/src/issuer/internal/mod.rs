@@ -52,7 +52,7 @@ pub use self::http::Publication;
 use self::identity::AuthorityId;
 use self::record::Record;
 use self::responder::Responders;
-pub(in crate::issuer) use self::secret::read_secret;
+pub(crate) use self::secret::read_secret;
 use self::view::View;
 use super::{ErrorClass, IssueError, Issuer, OrderRequest, Progress, RevocationReason};
 use crate::clock::Clock;
@@ -142,6 +142,12 @@ impl InternalIssuer {
     /// change. The first caller counts.
     pub fn notify(&self, changed: Arc<Notify>) {
         let _ = self.changed.set(changed);
+    }
+
+    /// Whether its certificates name a CRL and a responder.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.shared.endpoints.is_some()
     }
 
     /// While the clock is in doubt nothing is forgotten and no root is retired, for what seems to have ended may
