@@ -79,7 +79,6 @@ fn fixture(script: Vec<Play>) -> Fixture {
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let issuer = Arc::new(Scripted { ca, script: Mutex::new(script), asked: Mutex::default() });
     let attempt = Attempt {
-        revocation: None,
         certificate: "web".into(),
         identifiers: vec!["a.example".into()],
         profile: None,
@@ -92,6 +91,7 @@ fn fixture(script: Vec<Play>) -> Fixture {
         clock: Arc::new(SystemClock),
         replaces: None,
         placed: Arc::default(),
+        revocation: None,
     };
     Fixture { _dir: dir, attempt, issuer }
 }

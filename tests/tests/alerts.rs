@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -157,6 +156,28 @@ fn signature(request: &Request) -> String {
     format!("v1,{}", BASE64_STANDARD.encode(tag))
 }
 
+/// Whether the function in docs/operations.md takes a message for genuine, with this body.
+fn genuine(request: &Request, body: &[u8]) -> bool {
+    let text = std::fs::read_to_string(tools::repository().join("docs/operations.md")).unwrap();
+    let function = text.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let headers: Value = ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        .map(|name| (name.to_owned(), Value::from(request.header(name).unwrap())))
+        .into_iter()
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("body"), body).unwrap();
+    let program = format!(
+        "import base64, hmac, time\n{function}\nbody = open({:?}, 'rb').read()\n\
+         print(genuine('whsec_{}', {headers}, body))\n",
+        dir.path().join("body"),
+        BASE64_STANDARD.encode(KEY)
+    );
+    let ran = run(Command::new("python3").args(["-c", &program]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran.out.trim() == "True"
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_receiver_that_is_down_delays_no_other_and_keeps_its_order() {
     let world = World::new();
@@ -207,6 +228,9 @@ async fn one_receiver_that_is_down_delays_no_other_and_keeps_its_order() {
         let age = jiff::Timestamp::now().as_second() - told;
         assert!((0..60).contains(&age), "the time of the attempt: {age} s ago");
     }
+    assert!(genuine(&taken[2], &taken[2].bytes), "as the documentation verifies it");
+    let tampered = String::from_utf8(taken[2].bytes.clone()).unwrap().replace("resolved", "opened");
+    assert!(!genuine(&taken[2], tampered.as_bytes()));
     assert_eq!(taken[2].body["type"], "incident.resolved");
     assert_eq!(taken[2].body["data"]["about"], "node-a");
 }

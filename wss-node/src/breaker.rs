@@ -181,6 +181,11 @@ impl Breaker {
         self.since
     }
 
+    /// Whether an operator has opened it.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.is_some()
+    }
+
     /// What holds it open, or what it warns of.
     pub(crate) fn causes(&self) -> impl Iterator<Item = (Cause, &Finding)> {
         let halted = self.halted.iter().map(|finding| (Cause::Halted, finding));

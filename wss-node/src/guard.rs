@@ -206,6 +206,10 @@ impl Guard {
 
     /// An operator lets it close.
     pub(crate) fn resume(self: &Arc<Self>, by: &str) {
+        // The agent says so to every node that pairs and is not to be halted.
+        if !self.state().breaker.is_halted() {
+            return;
+        }
         tracing::warn!(target: "audit", by = shortened(by), "resumed by hand");
         self.step(&mut self.state(), Event::Resume, Timestamp::now());
         self.wake.notify_one();

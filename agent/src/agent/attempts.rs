@@ -70,7 +70,6 @@ impl Agent {
         let because = managed.begin();
         let placed = Arc::<OnceLock<Placed>>::default();
         let attempt = Attempt {
-            revocation: self.revocations.vetting(managed.config.ocsp),
             certificate: name.to_owned(),
             identifiers: managed.config.identifiers.clone(),
             issuer: Arc::clone(&source.issuer),
@@ -83,6 +82,7 @@ impl Agent {
             reuse: managed.reusable().cloned(),
             replaces,
             placed: Arc::clone(&placed),
+            revocation: self.revocations.fresh(managed.config.ocsp),
         };
         self.step(name, 0, StepKind::Started, format!("from {issuer}: {because}"));
         self.save_memory(name);

@@ -9,6 +9,7 @@ use crate::alert::{Alerts, Trouble};
 use crate::config::AlertsConfig;
 use crate::incident::book::{Book, Kept, Raised, Unwritten};
 use crate::incident::{Incident, Kind};
+use crate::outgoing::one_line;
 use crate::store::{Store, StoreError};
 
 /// What is kept of incidents, as a document of the store.
@@ -52,7 +53,10 @@ impl Incidents {
     }
 
     /// Raises an incident, or brings its text up to date.
+    #[allow(clippy::needless_pass_by_value)] // Whoever raises one makes the text for it.
     pub(super) fn raise(&mut self, kind: Kind, about: &str, now: Timestamp, text: String) {
+        // Nodes and CAs are quoted in it.
+        let text = one_line(text.as_bytes());
         match self.book.raise(kind, about, now, &text) {
             Raised::Opened => tracing::warn!(kind = kind.as_str(), about, text, "incident"),
             Raised::Reopened => tracing::warn!(kind = kind.as_str(), about, text, "incident again"),

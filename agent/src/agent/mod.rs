@@ -99,10 +99,10 @@ struct Agent {
     /// Runs whose proof has a deadline.
     runs: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     incidents: Incidents,
-    revocations: Revocations,
     /// Failed handshakes on nodes.
     rates: Rates,
     disk: Disk,
+    revocations: Revocations,
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
@@ -125,7 +125,7 @@ impl Agent {
         }
         self.follow_all();
         self.unpublished = true;
-        self.forget_disk();
+        self.forget_machine(self.clock.now());
         self.forget_gone(self.clock.now());
         self.tell_paired();
         let authorities_changed = Arc::clone(&self.authorities_changed);

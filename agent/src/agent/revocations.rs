@@ -12,7 +12,8 @@ use super::Agent;
 use super::managed::Managed;
 use crate::config::{Config, OcspMode, signed};
 use crate::incident::Kind;
-use crate::revocation::inquiry::{Inquiry, Told, Vetting};
+use crate::obtain::Fresh;
+use crate::revocation::inquiry::{Inquiry, Told};
 use crate::revocation::staple::Staples;
 use crate::revocation::subject::subjects;
 use crate::revocation::watch::{Ask, ChainKey, Judged, Settings, Watch};
@@ -60,15 +61,15 @@ impl Revocations {
         }
     }
 
+    /// What an attempt looks at revocation with.
+    pub(super) fn fresh(&self, ocsp: OcspMode) -> Option<Fresh> {
+        let (inquiry, staples) = (self.inquiry.clone()?, self.staples.clone());
+        Some(Fresh { inquiry, staples, ocsp: ocsp != OcspMode::Off })
+    }
+
     /// The next question that ends.
     pub(super) async fn next(&mut self) -> Option<Result<(TaskId, Told), JoinError>> {
         self.asking.join_next_with_id().await
-    }
-
-    /// Who looks at what is issued before it becomes current.
-    pub(super) fn vetting(&self, mode: OcspMode) -> Option<Vetting> {
-        let inquiry = self.inquiry.clone()?;
-        Some(Vetting { inquiry, ask_ocsp: mode != OcspMode::Off, staples: self.staples.clone() })
     }
 
     /// Places for questions about CRLs and to responders.

@@ -378,7 +378,7 @@ async fn a_revoked_intermediate_is_found_and_what_comes_from_it_does_not_become_
     assert!(web.revocation.unwrap().detail.starts_with("the intermediate CN=between is revoked since"));
     // The CA goes on issuing from it: refused by the gate, and not ordered in a tight loop.
     let failing = running.until(|_, web| web.failures > 0).await;
-    assert!(failing.last_error.contains("REVOKED: the intermediate CN=between"), "{failing:?}");
+    assert!(failing.last_error.contains("did not pass the gate: the intermediate CN=between"), "{failing:?}");
     assert_eq!(failing.current.unwrap().generation, 1);
     assert_eq!(world.orders(), 2);
     assert!(failing.next_at_ms > world.now().as_millisecond() + 10 * 60_000, "the back-off of the CA");
@@ -390,7 +390,11 @@ async fn a_leaf_that_is_revoked_when_it_is_issued_does_not_become_current() {
     world.put_on_list(1);
     let running = Running::start(&world, "");
     let failing = running.until(|_, web| web.failures > 0).await;
-    assert!(failing.last_error.contains("REVOKED: the leaf is revoked"), "{}", failing.last_error);
+    assert!(
+        failing.last_error.contains("did not pass the gate: the leaf is revoked"),
+        "{}",
+        failing.last_error
+    );
     assert!(failing.current.is_none());
     world.pass(20);
     running.known(1, "good").await;

@@ -101,12 +101,12 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
-    /// What asks about revocation.
-    #[error("cannot set up questions about revocation: {0}")]
-    Revocation(String),
     /// Who is told of incidents.
     #[error(transparent)]
     Alerts(#[from] AlertError),
+    /// What asks about revocation.
+    #[error("cannot set up questions about revocation: {0}")]
+    Revocation(String),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),

@@ -35,8 +35,8 @@ pub(super) fn check(config: &mut Config) -> Checked {
         return fault(&["admin", "socket"], "must differ from delivery.socket");
     }
     config.log.check()?;
-    config.revocation.check()?;
     super::alerts::check(&config.alerts)?;
+    config.revocation.check()?;
     for (name, internal) in &config.internal {
         check_internal(name, internal, config)?;
     }

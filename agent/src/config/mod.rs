@@ -63,12 +63,12 @@ pub struct Config {
     /// Who sets TXT records for DNS-01, by name.
     #[serde(default)]
     pub dns: BTreeMap<String, DnsConfig>,
-    /// How revocation is watched.
-    #[serde(default)]
-    pub revocation: RevocationConfig,
     /// Who is told of incidents.
     #[serde(default)]
     pub alerts: AlertsConfig,
+    /// How revocation is watched.
+    #[serde(default)]
+    pub revocation: RevocationConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,

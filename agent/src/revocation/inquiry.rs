@@ -11,7 +11,7 @@ use sealwire_proto::ocsp::Status;
 use super::crl::{self, Cache, Word, crl_id};
 use super::fetch::Fetch;
 use super::ocsp::{self, NONCE_BYTES};
-use super::staple::{Kept, Staples};
+use super::staple::Kept;
 use super::subject::{Subject, subjects};
 use super::watch::Ask;
 use super::{Finding, Id, at_second};
@@ -41,39 +41,6 @@ pub struct Inquiry {
     clock: Arc<dyn Clock>,
     /// [`FRESH_TIMEOUT`]; tests do not have the time.
     fresh_timeout: Duration,
-}
-
-/// One attempt's look at what was issued, before it becomes current.
-#[derive(Clone)]
-pub struct Vetting {
-    /// Who asks.
-    pub inquiry: Inquiry,
-    /// Responders, too.
-    pub ask_ocsp: bool,
-    /// Where a response is kept for the generation to begin with.
-    pub staples: Staples,
-}
-
-impl Vetting {
-    /// As [`Inquiry::fresh`].
-    ///
-    /// # Errors
-    /// What is revoked, in words.
-    pub async fn vet(
-        &self,
-        chain: &[CertificateDer<'static>],
-        anchors: &Anchors,
-    ) -> Result<Option<Kept>, String> {
-        let found = self.inquiry.fresh(chain, anchors, self.ask_ocsp).await;
-        found.map_err(|finding| format!("REVOKED: {finding}"))
-    }
-
-    /// Keeps the response for the generation that the chain has become; without it the watch fetches another.
-    pub fn keep(&self, certificate: &str, generation: u64, kept: &Kept) {
-        if let Err(error) = self.staples.save(certificate, generation, &kept.staple) {
-            tracing::warn!(certificate, %error, "cannot keep the OCSP response");
-        }
-    }
 }
 
 /// What came of a question.
@@ -147,17 +114,65 @@ impl Inquiry {
         Ok(staple)
     }
 
+    /// Asks every source about a chain anew, whatever is known: tells the first revocation that is found.
+    ///
+    /// # Errors
+    /// No source could be asked, and why.
+    pub async fn look(
+        &self,
+        chain: &[CertificateDer<'static>],
+        anchors: &Anchors,
+    ) -> Result<Option<Finding>, String> {
+        let (mut answered, mut failure) = (false, "its certificates name nobody to ask".to_owned());
+        for subject in subjects(chain, anchors).into_iter().map(Arc::new) {
+            for url in subject.crls() {
+                let outcome = crl::ask(
+                    self.question(&subject, url, true),
+                    &*self.fetch,
+                    self.cache.clone(),
+                    self.clock.now(),
+                );
+                let outcome = outcome.await;
+                failure = outcome.error.unwrap_or(failure);
+                let Some(mut answer) = outcome.answer else { continue };
+                answered = true;
+                if let Some(Word::Revoked { at, reason }) = answer.words.remove(&subject.id) {
+                    let (which, source) = (subject.which.clone(), url.to_owned());
+                    return Ok(Some(Finding { which, at, reason, source }));
+                }
+            }
+            if subject.responders.is_empty() {
+                continue;
+            }
+            match self.ocsp(Arc::clone(&subject)).await {
+                Ok(answer) => {
+                    answered = true;
+                    if let Status::Revoked { at, reason } = answer.verified.status {
+                        let (which, at) = (subject.which.clone(), at_second(at));
+                        return Ok(Some(Finding { which, at, reason, source: answer.url }));
+                    }
+                }
+                Err(error) => failure = error,
+            }
+        }
+        if answered { Ok(None) } else { Err(failure) }
+    }
+
+    fn question(&self, subject: &Arc<Subject>, url: &str, fetch: bool) -> crl::Question {
+        crl::Question {
+            id: crl_id(url, &subject.issuer.id),
+            url: url.to_owned(),
+            issuer: Arc::clone(&subject.issuer),
+            subjects: vec![Arc::clone(subject)],
+            fetch,
+            timeout: if fetch { self.limits.crl_timeout } else { FRESH_TIMEOUT },
+            max_bytes: self.limits.crl_max_bytes,
+        }
+    }
+
     async fn on_kept_crls(&self, subject: &Arc<Subject>) -> Option<Finding> {
         for url in subject.crls() {
-            let question = crl::Question {
-                id: crl_id(url, &subject.issuer.id),
-                url: url.to_owned(),
-                issuer: Arc::clone(&subject.issuer),
-                subjects: vec![Arc::clone(subject)],
-                fetch: false,
-                timeout: FRESH_TIMEOUT,
-                max_bytes: self.limits.crl_max_bytes,
-            };
+            let question = self.question(subject, url, false);
             let kept = crl::kept(question, self.cache.clone(), self.clock.now()).await;
             if let Some(Word::Revoked { at, reason }) =
                 kept.and_then(|mut kept| kept.words.remove(&subject.id))
