@@ -101,7 +101,7 @@ fn status(answer: Result<Answer, String>) -> Status {
     answer.unwrap_or_else(|error| panic!("{error}")).verified.status
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn good_revoked_and_unknown_signed_by_the_ca_or_its_delegate() {
     let case = Case::new();
     let url = case.responder.url.clone();
@@ -126,7 +126,7 @@ async fn good_revoked_and_unknown_signed_by_the_ca_or_its_delegate() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn signers_that_may_not_are_not_believed() {
     let case = Case::new();
     case.responder.good(SERIAL);
@@ -143,7 +143,7 @@ async fn signers_that_may_not_are_not_believed() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stale_answer_is_none() {
     let case = Case::new();
     let library = PathBuf::from("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1");
@@ -159,7 +159,7 @@ async fn a_stale_answer_is_none() {
     assert!(error.contains("the OCSP response ended"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn down_slow_malformed_and_refusing_responders_are_told_apart() {
     let case = Case::new();
     let error = case.ask(&case.responder.url).await.unwrap_err();
