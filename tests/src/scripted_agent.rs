@@ -179,13 +179,16 @@ impl Scripted {
     }
 
     /// Ends the agent.
-    pub fn kill_agent(&mut self) {
-        self.agent = None;
+    pub async fn kill_agent(&mut self) {
+        let Some(mut agent) = self.agent.take() else { return };
+        agent.task.abort();
+        // The lock of its socket is free only then; it ends as cancelled.
+        let _ = (&mut agent.task).await;
     }
 
     /// Starts the agent anew, and waits until the node has dialled again.
     pub async fn again(&mut self) -> Pairing {
-        self.kill_agent();
+        self.kill_agent().await;
         let mut agent = ScriptedAgent::start(&self.world.delivery_socket());
         let pairing = agent.paired().await;
         self.agent = Some(agent);

@@ -186,7 +186,7 @@ async fn expired_while_the_agent_is_dead() {
     let tls = tls(&ca.anchors()).unwrap();
     let mut talk = Talk::begin(world, &tls).await;
     assert_eq!(talk.publish(json!("before")).await, None);
-    scripted.kill_agent();
+    scripted.kill_agent().await;
     let world = &scripted.world;
     let told = breaker(world, "open").await;
     assert_eq!(told["breaker"]["causes"], json!(["expired"]));

@@ -181,7 +181,7 @@ impl Breaker {
         self.since
     }
 
-    /// Whether an operator has opened it.
+    /// Whether an operator holds it open.
     pub(crate) fn is_halted(&self) -> bool {
         self.halted.is_some()
     }

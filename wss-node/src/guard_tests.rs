@@ -272,6 +272,10 @@ async fn a_revoked_leaf_takes_its_session_tickets_with_it() {
     stream.serve(&bundle_of(&ca, "web", 3, &["a.example"])).await;
     assert_eq!(client.connect().await.0, HandshakeKind::Resumed);
 
+    // Said again, as on every new stream, it costs no more tickets.
+    stream.say(revoked(false)).await;
+    assert_eq!(client.connect().await.0, HandshakeKind::Resumed);
+
     // There is no way back to it.
     let back = v1::Rollback { bundle: Some(one.clone()) };
     stream.say(Body::Rollback(back)).await;
@@ -279,6 +283,11 @@ async fn a_revoked_leaf_takes_its_session_tickets_with_it() {
     assert!(
         matches!(&answer, v1::node_message::Body::Nack(nack) if nack.reason() == v1::NackReason::Revoked)
     );
+    // But a node that has just been started, and hears of the revocation first, has nothing better.
+    let mut empty = crate::service::tests::listening("");
+    let mut stream = Stream::of(&mut empty);
+    stream.say(revoked(false)).await;
+    assert_eq!(stream.serve(&one).await.error, "");
 }
 
 #[tokio::test]
