@@ -85,17 +85,6 @@ impl Revocations {
     }
 }
 
-/// What is current must not be trusted any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Distrust<'a> {
-    /// Its number.
-    pub(super) generation: u64,
-    /// Why, in words.
-    pub(super) why: &'a str,
-    /// When it was noticed.
-    pub(super) at: Timestamp,
-}
-
 impl Agent {
     /// Follows every certificate; at the start.
     pub(super) fn follow_all(&mut self) {
@@ -112,7 +101,7 @@ impl Agent {
 
     /// Follows the current generation of a certificate and those that nodes still serve, and no others.
     pub(super) fn follow(&mut self, name: &str) {
-        let Some(managed) = self.certificates.get(name) else { return };
+        let Some(managed) = self.certificates.get_mut(name) else { return };
         let mut wanted: Vec<u64> = self
             .records
             .nodes()
@@ -120,10 +109,12 @@ impl Agent {
             .map(|record| record.serving)
             .filter(|serving| *serving != 0)
             .chain(managed.current.as_ref().map(|current| current.number))
+            .chain(managed.serving.as_ref().map(|serving| serving.number))
             .collect();
         wanted.sort_unstable();
         wanted.dedup();
         let key = Arc::clone(&managed.name);
+        managed.staples.retain(|(number, _)| wanted.contains(number));
         let before = self.revocations.followed.get(name).cloned().unwrap_or_default();
         if before == wanted {
             return;
@@ -246,13 +237,13 @@ impl Agent {
             self.distrust(key, finding);
         }
         let Some(managed) = self.certificates.get_mut(&*key.0) else { return };
+        let staple = self.revocations.watch.staple(key, now);
+        let place = managed.staples.iter().position(|(number, _)| *number == key.1);
+        let before = place.map(|place| managed.staples.swap_remove(place).1);
+        self.unpublished |= before != staple;
+        managed.staples.extend(staple.map(|staple| (key.1, staple)));
         if managed.current.as_ref().is_none_or(|current| current.number != key.1) {
             return;
-        }
-        let staple = self.revocations.watch.staple(key, now);
-        if managed.staple != staple {
-            managed.staple = staple;
-            self.unpublished = true;
         }
         let name = Arc::clone(&managed.name);
         self.tell_unknown(&name, &judged, now);
@@ -275,9 +266,9 @@ impl Agent {
         self.save_memory(name);
         self.step(name, *number, StepKind::Distrusted, why);
         self.tell_revoked(name);
+        // Nodes are told of it, too.
+        self.unpublished = true;
         if is_current {
-            // Nodes are told of it, too.
-            self.unpublished = true;
             self.look_at(name);
         }
     }
@@ -361,7 +352,7 @@ impl Agent {
         let mut status = RevocationStatus {
             next_ms: next.map_or(0, Timestamp::as_millisecond),
             staple_next_update_ms: managed
-                .presented(self.clock.now())
+                .staple(current.number, self.clock.now())
                 .map_or(0, |staple| staple.next_update.as_millisecond()),
             ..RevocationStatus::default()
         };
@@ -373,8 +364,8 @@ impl Agent {
 
     /// State, detail, and since when.
     fn revocation_words(&self, managed: &Managed) -> Option<(&'static str, String, Option<Timestamp>)> {
-        if let Some(distrust) = managed.distrust() {
-            return Some(("revoked", distrust.why.to_owned(), Some(distrust.at)));
+        if let Some(revoked) = managed.revoked() {
+            return Some(("revoked", revoked.why().to_owned(), Some(revoked.at)));
         }
         if self.revocations.inquiry.is_none() {
             return Some(("", "revocation.check is off".to_owned(), None));
@@ -399,7 +390,7 @@ impl Agent {
             (state, None) => format!("{state}: {detail}"),
         };
         let current = managed.current.as_ref()?;
-        if let Some(staple) = managed.presented(now) {
+        if let Some(staple) = managed.staple(current.number, now) {
             text.push_str(&format!("; OCSP response until {:.0}", staple.next_update));
         }
         let ari = managed.memory.ari.as_ref().filter(|ari| ari.generation == current.number);
@@ -412,7 +403,3 @@ impl Agent {
         Some(text)
     }
 }
-
-#[cfg(test)]
-#[path = "revocations_tests.rs"]
-mod tests;
