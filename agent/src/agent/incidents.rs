@@ -55,9 +55,10 @@ impl Incidents {
     /// Raises an incident, or brings its text up to date.
     #[allow(clippy::needless_pass_by_value)] // Whoever raises one makes the text for it.
     pub(super) fn raise(&mut self, kind: Kind, about: &str, now: Timestamp, text: String) {
-        // Nodes and CAs are quoted in it.
+        let raised = self.book.raise(kind, about, now, &text);
+        // As it is kept, for nodes and CAs are quoted in it.
         let text = one_line(text.as_bytes());
-        match self.book.raise(kind, about, now, &text) {
+        match raised {
             Raised::Opened => tracing::warn!(kind = kind.as_str(), about, text, "incident"),
             Raised::Reopened => tracing::warn!(kind = kind.as_str(), about, text, "incident again"),
             Raised::Updated => {}
@@ -84,8 +85,7 @@ impl Incidents {
 
     /// Whether it is open with these words.
     pub(super) fn says(&self, kind: Kind, about: &str, text: &str) -> bool {
-        self.book.is_open(kind, about)
-            && self.book.open().any(|one| one.kind == kind && one.about == about && one.text == text)
+        self.book.says(kind, about, text)
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Incident> {
@@ -163,3 +163,7 @@ pub(super) struct Saved {
     /// Whether the news are on disk, if there were any.
     pub(super) told: Option<Result<(), StoreError>>,
 }
+
+#[cfg(test)]
+#[path = "incidents_tests.rs"]
+mod tests;
