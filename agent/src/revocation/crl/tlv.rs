@@ -45,7 +45,7 @@ impl<'a> Tlvs<'a> {
         let (&first, rest) = rest.split_first().ok_or(NotDer)?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            0x81 | 0x82 | 0x83 | 0x84 => {
+            0x81..=0x84 => {
                 let (digits, rest) = rest.split_at_checked(usize::from(first - 0x80)).ok_or(NotDer)?;
                 let length = digits.iter().fold(0_usize, |length, digit| length << 8 | usize::from(*digit));
                 if length < 0x80 || digits.first() == Some(&0) {
