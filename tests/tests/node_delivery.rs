@@ -11,8 +11,9 @@ use sealwire_proto::v1::{
     Bundle, BundleUse, Commit, Discard, NackReason, Rollback, Staple, StaplePolicy, Trust, node_message,
 };
 use sealwire_proto::validate::sha256;
+use sealwire_tests::authority::Authority;
 use sealwire_tests::process::{Ran, run};
-use sealwire_tests::scripted_agent::{Authority, Scripted};
+use sealwire_tests::scripted_agent::Scripted;
 use sealwire_tests::world::{PATIENCE, World};
 use sealwire_tests::{eventually, tools};
 
