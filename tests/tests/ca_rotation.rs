@@ -4,13 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sealwire_proto::v1::{CaRootRequest, CaRotateRequest, CaStatusReply, CaStatusRequest, CaStep};
+use sealwire_proto::v1::{CaRootRequest, CaStatusReply, CaStatusRequest};
 use sealwire_tests::handshakes::Handshakes;
 use sealwire_tests::process::{Ran, run};
 use sealwire_tests::world::{AgentSettings, PATIENCE, World};
 use sealwire_tests::{eventually, tools};
-
-const NODE: &str = "node node-1";
 
 fn configure(world: &World, clients: &str, certificate: &str) {
     let at = format!("{}:8089", world.address);
@@ -90,25 +88,15 @@ async fn clients_with_the_old_root_verify_until_everybody_has_the_new_one() {
     agent = world.start_agent();
     world.proven().await;
     assert_eq!(roots(&world).await.len(), 2);
-    let waiting = status(&world).await.waiting_for;
-    assert!(waiting.contains(&"client monitoring".to_owned()), "{waiting:?}");
+    // The node has both by itself; the client is people's work.
+    eventually("the node's word", PATIENCE, || async {
+        (status(&world).await.waiting_for == ["client monitoring"]).then_some(())
+    })
+    .await;
     assert!(verifies(&world, &old_only));
 
     let ran = sealwire(&world, &["ca", "confirm", "--client", "monitoring"]);
-    assert!(!ran.out.contains("waits for client"), "{ran:?}");
-    // A node that cannot confirm is passed over by an operator; one that can has done so by now or will soon.
-    let mut admin = world.admin().await;
-    let waiting = status(&world).await.waiting_for;
-    if waiting == [NODE] {
-        let force = CaRotateRequest { step: CaStep::Force.into(), ..CaRotateRequest::default() };
-        let forced = admin.ca_rotate(force).await;
-        let early = forced.as_ref().is_err_and(|status| status.message().contains("issues already"));
-        assert!(forced.is_ok() || early, "{forced:?}");
-    }
-    eventually("the new root issues", PATIENCE, || async {
-        status(&world).await.rotation.starts_with("root-2 issues").then_some(())
-    })
-    .await;
+    assert!(ran.out.contains("root-2 issues since") && ran.out.contains("old root"), "{ran:?}");
     // What is served is of the old root still, and becomes one of the new with the next renewal.
     assert!(verifies(&world, &old_only));
     sealwire(&world, &["renew", "web"]);
@@ -165,4 +153,27 @@ async fn without_nodes_the_last_client_decides_and_a_change_can_be_called_off() 
         assert_eq!(ran.code, 0, "{ran:?}");
     }
     drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_away_is_waited_for() {
+    let world = World::new();
+    configure(&world, "[]", "");
+    world.configure_node("node-1", 0, &world.delivery_socket(), "");
+    let (_agent, mut node) = (world.start_agent(), world.start_node("node-1"));
+    world.proven().await;
+    node.kill();
+    eventually("the node is gone", PATIENCE, || async {
+        world.status().await?.nodes.iter().all(|node| !node.connected).then_some(())
+    })
+    .await;
+    let ran = sealwire(&world, &["ca", "rotate", "root"]);
+    assert!(ran.out.contains("waits for node node-1") && ran.out.contains("root-2 is published"), "{ran:?}");
+    node = world.start_node("node-1");
+    eventually("the new root issues", PATIENCE, || async {
+        status(&world).await.rotation.starts_with("root-2 issues").then_some(())
+    })
+    .await;
+    sealwire(&world, &["renew", "web"]);
+    drop(node);
 }

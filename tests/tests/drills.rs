@@ -43,7 +43,7 @@ async fn a_renewal_and_a_rollback_are_proven_on_every_node_and_service_is_not_to
     // Drills are no orders, no history and no generations of the certificate.
     let after = world.proven().await;
     assert_eq!((after.orders, after.current.unwrap()), (before.orders, generation.clone()));
-    assert_eq!(leaves(&handshakes).await, [generation.leaf_sha256.clone()]);
+    assert_eq!(leaves(&handshakes).await, [generation.leaf_sha256]);
     assert_eq!(handshakes.failures(), Vec::<String>::new());
 
     // After a renewal there is a generation to go back to.

@@ -279,3 +279,39 @@ async fn several_cas_share_a_listener_and_what_they_did_not_issue_is_refused() {
     assert!(ran.code == 1 && ran.err.contains("publish.listen: cannot listen on"), "{ran:?}");
     drop(agent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_is_stapled_and_a_revoked_intermediate_is_found() {
+    let world = World::new();
+    let at = format!("{}:8089", world.address);
+    world.configure_agent(&AgentSettings {
+        issuers: format!(
+            "[internal.pki]\nleaf_lifetime = \"1h\"\npublish = {{ listen = \"{at}\", url = \"http://{at}\" }}\n"
+        ),
+        ..AgentSettings::default()
+    });
+    world.configure_node("node-1", 0, &world.delivery_socket(), "");
+    let (_agent, _node) = (world.start_agent(), world.start_node("node-1"));
+    let first = world.proven().await.current.unwrap().generation;
+    eventually("our own watch finds it good", PATIENCE, || async {
+        world.web().await?.revocation.filter(|revocation| revocation.state == "good")
+    })
+    .await;
+    world.roots().await;
+    let Some(openssl) = tools::find("openssl") else { return };
+    eventually("a staple", PATIENCE, || async {
+        let mut command = Command::new(&openssl);
+        let server = world.node_address().to_string();
+        command.args(["s_client", "-status", "-connect", &server, "-servername", "node.test"]);
+        let ran = blocking(|| run(command.arg("-CAfile").arg(world.path("root.pem"))));
+        (ran.out.contains("OCSP Response Status: successful") && ran.out.contains("Cert Status: good"))
+            .then_some(())
+    })
+    .await;
+    sealwire(&world, &["ca", "revoke-intermediate", "--reason", "key-compromise"]);
+    eventually("another one under a new intermediate", PATIENCE, || async {
+        let web = world.web().await?;
+        (web.state == "proven" && web.current?.generation > first).then_some(())
+    })
+    .await;
+}

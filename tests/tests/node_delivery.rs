@@ -11,8 +11,9 @@ use sealwire_proto::v1::{
     Bundle, BundleUse, Commit, Discard, NackReason, Rollback, Staple, StaplePolicy, Trust, node_message,
 };
 use sealwire_proto::validate::sha256;
+use sealwire_tests::authority::Authority;
 use sealwire_tests::process::{Ran, run};
-use sealwire_tests::scripted_agent::{Authority, Scripted};
+use sealwire_tests::scripted_agent::Scripted;
 use sealwire_tests::world::{PATIENCE, World};
 use sealwire_tests::{eventually, tools};
 
@@ -174,6 +175,27 @@ async fn a_drill_is_rehearsed_beside_what_is_served() {
     })
     .await;
     assert_eq!(leaf(world).await, digest(&served));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clients_say_of_the_certificate_is_counted_by_reason_and_reported() {
+    let mut scripted = Scripted::start("").await;
+    let (world, ca) = (&scripted.world, Authority::new("trusted by few"));
+    let node = &mut scripted.pairing;
+    node.serve(ca.bundle(world, 1, HOUR)).await;
+    Authority::new("another CA").write(world);
+    let Some(refused) = s_client(world, &[]) else { return };
+    assert_ne!(refused.code, 0, "{refused:?}");
+    ca.write(world);
+    let far = s_client(world, &["-attime", "4102444800"]).unwrap();
+    assert_ne!(far.code, 0, "{far:?}");
+    for reason in ["unknown_ca", "certificate_expired"] {
+        let failures = eventually(reason, PATIENCE, || async {
+            node.report().map(|report| report.failures).filter(|failures| failures.contains_key(reason))
+        })
+        .await;
+        assert_eq!(failures[reason], 1, "{failures:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -251,7 +251,7 @@ impl Agent {
                 self.runs.push(std::cmp::Reverse((deadline, key)));
                 self.save_memory(name);
                 self.begin_swap(name);
-                self.follow(name);
+                self.follow_new(name, number);
                 self.settle(name);
                 tracing::debug!(certificate = name, generation = number, "published");
             }

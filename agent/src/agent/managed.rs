@@ -6,14 +6,13 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-use super::revocations::Distrust;
 use crate::config::{CertificateConfig, OnRevoked};
 use crate::delivery::swap::Swap;
-use crate::delivery::{self, Bundle, Deliverable, NodeInfo, Staple, route};
+use crate::delivery::{Bundle, Deliverable, Distrust, NodeInfo, Staple, route};
 use crate::issuer::{ErrorClass, IssueError, RenewalInfo};
 use crate::lifecycle::explain::{Held, Line, Subject};
 use crate::lifecycle::{
-    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request,
+    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request, Revoked,
 };
 use crate::revocation::watch::Judged;
 use crate::store::{CertificateStore, Generation};
@@ -42,11 +41,9 @@ pub(super) struct Managed {
     pub(super) scheduled: Option<Timestamp>,
     /// Issuers that have profiles.
     pub(super) profiles: Arc<[String]>,
-    /// The OCSP response to present with the current generation.
-    pub(super) staple: Option<Arc<Staple>>,
-    /// The same for `serving`, while that is another one.
-    pub(super) serving_staple: Option<Arc<Staple>>,
-    /// What is known of its revocation.
+    /// OCSP responses of the generations that are followed.
+    pub(super) staples: Vec<(u64, Arc<Staple>)>,
+    /// What is known of the revocation of the current generation.
     pub(super) revocation: Option<Judged>,
     seed: u64,
     run: Option<Run>,
@@ -86,8 +83,7 @@ impl Managed {
             asking: false,
             decision: None,
             scheduled: None,
-            staple: None,
-            serving_staple: None,
+            staples: Vec::new(),
             revocation: None,
             seed,
             run: None,
@@ -225,7 +221,8 @@ impl Managed {
         // Numbers start again when somebody has emptied the store: what was refused then is not this one.
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
         self.memory.revoked.retain(|revoked| revoked.generation < generation.number);
-        self.replace(Arc::new(generation));
+        self.current = Some(Arc::new(generation));
+        self.revocation = None;
         self.memory.ari = None;
         self.memory.hurried = if self.hurries { self.memory.hurried.saturating_add(1) } else { 0 };
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
@@ -234,39 +231,16 @@ impl Managed {
         }
     }
 
-    /// Another generation is current: what was known of the one before is not known of it.
-    fn replace(&mut self, generation: Arc<Generation>) {
-        if self.is_serving_current() {
-            self.serving_staple = self.staple.take();
-        }
-        self.current = Some(generation);
-        (self.staple, self.revocation) = (None, None);
+    /// The revocation of the current generation, if it is revoked.
+    pub(super) fn revoked(&self) -> Option<&Revoked> {
+        self.memory.revocation(self.current.as_ref()?.number)
     }
 
-    /// Whether nodes serve, or are to serve, what is current: else a swap is under way.
-    fn is_serving_current(&self) -> bool {
-        let number = |generation: &Option<Arc<Generation>>| generation.as_ref().map(|one| one.number);
-        number(&self.current) == number(&self.serving)
-    }
-
-    /// Whether the current generation is revoked; `config.on_revoked` says what nodes are to do then.
-    pub(super) fn distrust(&self) -> Option<Distrust<'_>> {
-        let current = self.current.as_ref()?;
-        let revoked = self.memory.revocation(current.number)?;
-        Some(Distrust { generation: current.number, why: revoked.why(), at: revoked.at })
-    }
-
-    /// The OCSP response to present now: none past its end, none that says good of what is known to be revoked.
-    pub(super) fn presented(&self, now: Timestamp) -> Option<&Arc<Staple>> {
-        self.staple_of(self.current.as_ref()?.number, now)
-    }
-
-    /// The same for a generation that is current or served.
-    fn staple_of(&self, generation: u64, now: Timestamp) -> Option<&Arc<Staple>> {
-        let is_current = self.current.as_ref().is_some_and(|current| current.number == generation);
-        let staple = if is_current { &self.staple } else { &self.serving_staple };
-        let good = |staple: &&Arc<Staple>| staple.next_update > now;
-        staple.as_ref().filter(good).filter(|_| self.memory.revocation(generation).is_none())
+    /// The OCSP response to present with a generation now: none past its end, none that says good of what is known to
+    /// be revoked.
+    pub(super) fn staple(&self, generation: u64, now: Timestamp) -> Option<&Arc<Staple>> {
+        let (_, staple) = self.staples.iter().find(|(number, _)| *number == generation)?;
+        Some(staple).filter(|staple| staple.next_update > now && self.memory.revocation(generation).is_none())
     }
 
     /// The attempt failed.
@@ -301,9 +275,10 @@ impl Managed {
     /// An older generation is current again, and served at once.
     pub(super) fn go_back_to(&mut self, generation: Arc<Generation>) {
         self.memory.committed = generation.number;
-        self.replace(Arc::clone(&generation));
-        self.serving = Some(generation);
-        (self.serving_staple, self.swap) = (None, None);
+        self.serving = Some(Arc::clone(&generation));
+        self.current = Some(generation);
+        self.revocation = None;
+        self.swap = None;
     }
 
     pub(super) fn run_deadline(&self) -> Option<Instant> {
@@ -367,7 +342,7 @@ impl Managed {
         let bundle = |generation: &Arc<Generation>| Bundle {
             generation: Arc::clone(generation),
             trust_anchors: anchors(&generation.metadata.issuer),
-            staple: self.staple_of(generation.number, now).cloned(),
+            staple: self.staple(generation.number, now).cloned(),
         };
         let good = |generation: &&Arc<Generation>| self.is_deliverable(generation, now);
         let serving = self.serving.as_ref().filter(good)?;
@@ -377,7 +352,7 @@ impl Managed {
             config: Arc::clone(&self.config),
             serve: bundle(serving),
             candidate: candidate.map(bundle),
-            distrust: revoked.map(|revoked| delivery::Distrust {
+            distrust: revoked.map(|revoked| Distrust {
                 generation: serving.number,
                 reason: revoked.why().to_owned(),
                 halt: self.config.on_revoked == OnRevoked::Halt,

@@ -11,6 +11,7 @@ mod commands;
 mod deliveries;
 mod disk;
 mod drills;
+mod findings;
 mod halts;
 mod incidents;
 mod issuers;

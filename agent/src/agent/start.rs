@@ -330,6 +330,7 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
+/// The agent's own; made on its first start.
 fn identity(store: &Store) -> Result<Identity, StoreError> {
     if let Some(identity) = store.load_json(AGENT)? {
         return Ok(identity);
@@ -414,3 +415,7 @@ fn seed_of(name: &str) -> u64 {
 #[cfg(test)]
 #[path = "loop_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "revocations_tests.rs"]
+mod revocations_tests;

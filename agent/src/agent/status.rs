@@ -83,7 +83,7 @@ impl Agent {
         if !current.is_valid_at(now) {
             return "expired";
         }
-        if managed.distrust().is_some() {
+        if managed.revoked().is_some() {
             return "revoked";
         }
         if managed.refusal().is_some() {

@@ -45,7 +45,6 @@ impl Agent {
         let number = current.number;
         let prepared = managed.swap.take().is_some();
         managed.serving = Some(current);
-        managed.serving_staple = None;
         if managed.memory.committed != number {
             managed.memory.committed = number;
             self.save_memory(name);

@@ -377,6 +377,16 @@ impl Slot {
         }
     }
 
+    /// The generation that the node did not answer about in time: it is stuck, whatever it was asked.
+    fn unanswered(&self, desired: u64, now: Instant) -> Option<u64> {
+        let late = |since: Instant| now >= since + self.limits.ack;
+        match (&self.phase, self.preparing.as_ref().and_then(Preparing::sent)) {
+            (Phase::Pushed { since, .. }, _) if late(*since) => Some(desired),
+            (_, Some((generation, since))) if late(since) => Some(generation),
+            _ => self.stapling.sent().filter(|since| late(*since)).map(|_| desired),
+        }
+    }
+
     fn node_saw(&mut self, generation: u64, seen: &Result<Saw, String>) -> Vec<Effect> {
         let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
             return vec![];
@@ -451,17 +461,12 @@ impl Slot {
 
     fn tick(&mut self, now: Instant) -> Vec<Effect> {
         let Some(generation) = self.desired.map(|desired| desired.generation) else { return vec![] };
-        let stuck = self.tick_preparing(now);
-        let stuck = if stuck.is_empty() { self.tick_staple_sent(generation, now) } else { stuck };
-        if !stuck.is_empty() {
-            return stuck;
+        if let Some(generation) = self.unanswered(generation, now) {
+            // It dials anew and says what it holds; until then nothing is waited for.
+            *self = Self::new(self.limits, None);
+            return vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect];
         }
         match &mut self.phase {
-            Phase::Pushed { since, .. } if now >= *since + self.limits.ack => {
-                self.phase = Phase::Idle;
-                self.desired = None;
-                vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect]
-            }
             Phase::Acked { since, error, .. } if now >= *since + self.limits.proof => {
                 let error = error.take().unwrap_or_else(|| "the node told of no handshake".to_owned());
                 self.phase = Phase::Unproven { probe: Probe::At(now + PROBE_LATER) };

@@ -5,9 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use rustls::{ClientConfig, RootCertStore};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::socket::chain_of;
+
+use crate::outgoing;
 
 /// From http to another place of the same CA; more is a loop.
 const MAX_REDIRECTS: usize = 3;
@@ -71,13 +72,7 @@ impl Http {
     /// # Errors
     /// The TLS set-up (redirects may lead to https) is unusable.
     pub fn new() -> Result<Self, String> {
-        let roots = RootCertStore { roots: Anchors::platform().as_slice().to_vec() };
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let tls = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = outgoing::tls(&Anchors::platform()).map_err(|error| error.to_string())?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
@@ -122,3 +117,7 @@ impl Fetch for Http {
         Ok(Reply { content_type, body })
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

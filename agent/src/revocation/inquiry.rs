@@ -39,6 +39,8 @@ pub struct Inquiry {
     cache: Cache,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    /// [`FRESH_TIMEOUT`]; tests do not have the time.
+    fresh_timeout: Duration,
 }
 
 /// What came of a question.
@@ -54,7 +56,8 @@ impl Inquiry {
     /// Over `fetch`, with the CRLs kept below `state_dir`.
     #[must_use]
     pub fn new(fetch: Arc<dyn Fetch>, state_dir: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { fetch, cache: Cache::new(state_dir), limits, clock }
+        let cache = Cache::new(state_dir);
+        Self { fetch, cache, limits, clock, fresh_timeout: FRESH_TIMEOUT }
     }
 
     /// The CRLs on disk.
@@ -184,7 +187,7 @@ impl Inquiry {
         if subject.responders.is_empty() {
             return Ok(None);
         }
-        let asked = tokio::time::timeout(FRESH_TIMEOUT, self.ocsp(Arc::clone(subject)));
+        let asked = tokio::time::timeout(self.fresh_timeout, self.ocsp(Arc::clone(subject)));
         let Ok(Ok(answer)) = asked.await else { return Ok(None) };
         if let Status::Revoked { at, reason } = answer.verified.status {
             let (which, at) = (subject.which.clone(), at_second(at));

@@ -3,13 +3,12 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use der::Decode;
 use sealwire_proto::ocsp::Status;
 
 use super::*;
 use crate::revocation::fetch::Reply;
 use crate::revocation::subject::subjects;
-use crate::revocation::test_ca::{OCSP, TestCa, anchors};
+use crate::revocation::test_ca::{OCSP, TestCa, anchors, asked};
 
 /// A responder that reads requests as one does; told whether it was a POST.
 struct Responder<F> {
@@ -20,19 +19,9 @@ struct Responder<F> {
 #[async_trait]
 impl<F: Fn(&OcspRequest, bool) -> Result<Reply, FetchError> + Send + Sync> Fetch for Responder<F> {
     async fn fetch(&self, request: Request<'_>) -> Result<Reply, FetchError> {
-        let der = match request.body {
-            Some((kind, body)) => {
-                assert_eq!(kind, REQUEST_TYPE);
-                body.to_vec()
-            }
-            None => {
-                let encoded = request.url.strip_prefix(OCSP).unwrap().strip_prefix('/').unwrap();
-                let plain = encoded.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
-                base64::engine::general_purpose::STANDARD.decode(plain).unwrap()
-            }
-        };
+        assert!(request.body.is_none_or(|(kind, _)| kind == REQUEST_TYPE));
         self.asked.lock().unwrap().push(if request.body.is_some() { "POST" } else { "GET" });
-        (self.respond)(&OcspRequest::from_der(&der).unwrap(), request.body.is_some())
+        (self.respond)(&asked(&request), request.body.is_some())
     }
 }
 

@@ -6,16 +6,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use base64::Engine;
+use der::Decode;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
-    CrlIssuingDistributionPoint, CustomExtension, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    CrlDistributionPoint, CrlIssuingDistributionPoint, CustomExtension, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::ocsp::testing::Answer;
 use time::OffsetDateTime;
+use x509_ocsp::OcspRequest;
 
 use super::fetch::{Fetch, FetchError, Reply, Request};
 
@@ -103,6 +106,23 @@ impl TestCa {
         Issuer::from_params(&self.params, &self.key)
     }
 
+    /// A leaf for the key of a CSR, valid for three days from an hour before `now` on.
+    pub(crate) fn issue(
+        &self,
+        csr: &[u8],
+        serial: u64,
+        ocsp: Option<&str>,
+        crls: &[&str],
+        now: Timestamp,
+    ) -> CertificateDer<'static> {
+        let mut csr = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
+        let hours = SignedDuration::from_hours;
+        csr.params.serial_number = Some(serial.into());
+        (csr.params.not_before, csr.params.not_after) = (offset(now - hours(1)), offset(now + hours(72)));
+        urls(&mut csr.params, ocsp, crls);
+        csr.signed_by(&self.issuer()).unwrap().der().clone()
+    }
+
     /// A leaf for `a.example` with this serial number, and its key.
     pub(crate) fn leaf_with_key(
         &self,
@@ -182,6 +202,19 @@ fn authority_information(url: &str) -> CustomExtension {
     der.extend(description);
     assert!(length < 0x7e, "short lengths only");
     CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], der)
+}
+
+/// What a responder at [`OCSP`] is asked, by POST or in the URL.
+pub(crate) fn asked(request: &Request<'_>) -> OcspRequest {
+    let der = match request.body {
+        Some((_, body)) => body.to_vec(),
+        None => {
+            let encoded = request.url.strip_prefix(OCSP).unwrap().strip_prefix('/').unwrap();
+            let plain = encoded.replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+            base64::engine::general_purpose::STANDARD.decode(plain).unwrap()
+        }
+    };
+    OcspRequest::from_der(&der).unwrap()
 }
 
 /// A network of bodies by URL: what begins with a URL gets its body.

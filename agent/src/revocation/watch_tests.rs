@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use sealwire_proto::ocsp::Verified;
 
 use super::*;
-use crate::revocation::crl::Outcome;
+use crate::delivery::Staple;
+use crate::revocation::crl::{self, Outcome};
+use crate::revocation::ocsp;
 use crate::revocation::subject::subjects;
 use crate::revocation::test_ca::{CRL, OCSP, TestCa, anchors};
 

@@ -43,17 +43,20 @@ impl<'a> Tlvs<'a> {
         let all = self.0;
         let (&tag, rest) = all.split_first().ok_or(NotDer)?;
         let (&first, rest) = rest.split_first().ok_or(NotDer)?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            0x81 | 0x82 | 0x83 | 0x84 => {
-                let (digits, rest) = rest.split_at_checked(usize::from(first - 0x80)).ok_or(NotDer)?;
-                let length = digits.iter().fold(0_usize, |length, digit| length << 8 | usize::from(*digit));
-                if length < 0x80 || digits.first() == Some(&0) {
-                    return Err(NotDer);
-                }
-                (length, rest)
+        let (length, rest) = if first < 0x80 {
+            (usize::from(first), rest)
+        } else {
+            let bytes = usize::from(first - 0x80);
+            if bytes > 4 {
+                return Err(NotDer);
             }
-            _ => return Err(NotDer),
+            let (digits, rest) = rest.split_at_checked(bytes).ok_or(NotDer)?;
+            let length = digits.iter().fold(0_usize, |length, digit| length << 8 | usize::from(*digit));
+            // Too long a form, or no length at all (the indefinite form of BER).
+            if length < 0x80 || digits.first() == Some(&0) {
+                return Err(NotDer);
+            }
+            (length, rest)
         };
         if tag & 0x1f == 0x1f {
             return Err(NotDer);
