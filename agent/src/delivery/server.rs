@@ -1,4 +1,4 @@
-//! The delivery socket: nodes dial, say who they are, and get a task each ([`super::connection`]).
+//! The delivery socket: nodes dial, say who they are, and get a task each (`connection.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;
