@@ -18,6 +18,7 @@ pub mod scripted_node;
 pub mod session;
 pub mod step_ca;
 pub mod steps;
+pub mod talk;
 pub mod tools;
 pub mod world;
 

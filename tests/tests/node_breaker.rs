@@ -5,7 +5,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use sealwire_proto::probe;
 use sealwire_proto::v1::agent_message::Body;
 use sealwire_proto::v1::{BreakerState, Bundle, Halt, Resume, Staple, StaplePolicy, node_message};
@@ -14,6 +13,7 @@ use sealwire_tests::authority::Authority;
 use sealwire_tests::process::run;
 use sealwire_tests::scripted_agent::Scripted;
 use sealwire_tests::session::{Session, tls};
+use sealwire_tests::talk::Talk;
 use sealwire_tests::world::{PATIENCE, World};
 use sealwire_tests::{eventually, tools};
 use serde_json::{Value, json};
@@ -53,52 +53,6 @@ async fn breaker(world: &World, state: &str) -> Value {
         (status["breaker"]["state"] == state).then_some(status)
     })
     .await
-}
-
-/// One publishes, the other listens.
-struct Talk {
-    publisher: Session,
-    subscriber: Session,
-    published: Vec<Value>,
-}
-
-impl Talk {
-    async fn begin(world: &World, tls: &Arc<ClientConfig>) -> Self {
-        let mut subscriber = Session::open(world.node_address(), Arc::clone(tls)).await.unwrap();
-        subscriber.subscribe("c").await.unwrap();
-        let publisher = Session::open(world.node_address(), Arc::clone(tls)).await.unwrap();
-        Self { publisher, subscriber, published: Vec::new() }
-    }
-
-    /// Publishes; tells the error, if it is refused.
-    async fn publish(&mut self, data: Value) -> Option<Value> {
-        let id = self.publisher.publish("c", data.clone()).await.unwrap();
-        loop {
-            let reply = self.publisher.next().await.unwrap();
-            if reply["id"] == id {
-                let error = reply.get("error").cloned();
-                if error.is_none() {
-                    self.published.push(data);
-                }
-                return error;
-            }
-        }
-    }
-
-    /// All that was acknowledged has come, once and in order; what else came are notices.
-    async fn all_has_come(&mut self) -> Vec<Value> {
-        let (mut came, mut notices) = (Vec::new(), Vec::new());
-        while came.len() < self.published.len() {
-            let push = self.subscriber.next().await.unwrap()["push"].take();
-            match push.get("pub") {
-                Some(publication) => came.push(publication["data"].clone()),
-                None => notices.push(push["message"]["data"]["breaker"].clone()),
-            }
-        }
-        assert_eq!(came, self.published);
-        self.published.clear();
-        notices
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
