@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench bench-rest bench-issue deny clean-tools
+.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push deny clean-tools
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ test: ## Install the real components, then check and test everything
 
 simulate: ## A thousand simulated years of the lifecycle (SEEDS=n for more or fewer)
 	SEALWIRE_SEEDS=$(or $(SEEDS),1000) cargo test -p sealwire-agent --test simulation -- --nocapture
+
+fuzz: ## OCSP, CRLs, chains and the delivery socket under fuzzed input, 10 minutes each (SECONDS=n for another time)
+	fuzz/run $(or $(SECONDS),600)
 
 lint: ## Format check and clippy
 	cargo fmt --all --check
@@ -31,6 +34,14 @@ bench-rest: ## Ten thousand certificates at rest, and their plan for a year
 bench-issue: ## Five hundred certificates from Pebble: Sealwire, lego and Caddy (apt-get install lego caddy)
 	cargo build --release --workspace --bins
 	SEALWIRE_TOOLS=target/tools target/release/sealwire-bench-issue
+
+bench-swap: ## Twenty swaps under 5,000 sessions and full handshakes at full rate
+	cargo build --release --workspace --bins
+	target/release/sealwire-bench-swap
+
+bench-push: ## From push to first handshake: Sealwire, HAProxy, Envoy, nginx (bench/README.md says how to install them)
+	cargo build --release --workspace --bins
+	target/release/sealwire-bench-push
 
 deny: ## Licences, banned crates and sources of dependencies
 	tests/tools/deny

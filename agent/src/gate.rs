@@ -8,6 +8,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::v1::NackReason;
 use sealwire_proto::validate::{LeafFacts, Names, Rejection, validate};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::clock::unix_time;
 
@@ -28,7 +29,48 @@ pub fn check(
             "there are no trust anchors: the operating system has none; set trust_roots of the issuer",
         ));
     }
-    Ok(validate(chain, key, Names::All(identifiers), anchors, unix_time(now))?.leaf)
+    let leaf = validate(chain, key, Names::All(identifiers), anchors, unix_time(now))?.leaf;
+    outlived(chain, &leaf)?;
+    Ok(leaf)
+}
+
+/// A leaf is of no use beyond the end of a certificate above it, and would break in service: no CA means that.
+fn outlived(chain: &[CertificateDer<'static>], leaf: &LeafFacts) -> Result<(), Rejection> {
+    for above in &chain[1..] {
+        let above = LeafFacts::parse(above)?;
+        if above.not_after < leaf.not_after {
+            let ends = |second| Timestamp::from_second(second).unwrap_or_default();
+            return Err(Rejection::new(
+                NackReason::UntrustedChain,
+                format!(
+                    "the chain ends before the leaf: the certificate issued by {} ends {}, the leaf {}",
+                    above.issuer,
+                    ends(above.not_after),
+                    ends(leaf.not_after)
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of those who may issue has issued it: an organization or common name of the leaf's issuer.
+/// Nobody named: anyone may.
+///
+/// # Errors
+/// Who did.
+pub fn check_issued_by(chain: &[CertificateDer<'_>], allowed: &[String]) -> Result<(), String> {
+    if allowed.is_empty() {
+        return Ok(());
+    }
+    let leaf = chain.first().ok_or("there is no leaf")?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| error.to_string())?;
+    let issuer = leaf.issuer();
+    let names = issuer.iter_organization().chain(issuer.iter_common_name());
+    if names.filter_map(|name| name.as_str().ok()).any(|name| allowed.iter().any(|allowed| allowed == name)) {
+        return Ok(());
+    }
+    Err(format!("it was issued by \"{issuer}\", and issued_by allows {}", allowed.join(", ")))
 }
 
 /// How far a lifetime may be from what was promised: CAs round, and backdate by an hour.

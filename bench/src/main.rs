@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use sealwire_bench::sample::{Sample, millis};
 use sealwire_proto::v1::StepKind;
 use sealwire_tests::steps::Renewal;
 use sealwire_tests::world::World;
@@ -36,9 +37,8 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-fn print(what: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |part: f64| times[((times.len() as f64 * part).ceil() as usize).clamp(1, times.len()) - 1];
-    let show = |took: Duration| format!("{:.2} ms", took.as_secs_f64() * 1000.0);
-    println!("{what:<34} {:>10} {:>10} {:>10}", show(at(0.5)), show(at(0.99)), show(at(1.0)));
+fn print(what: &str, times: Vec<Duration>) {
+    let times: Sample = times.into_iter().collect();
+    let (median, p99, max) = (millis(times.median()), millis(times.p99()), millis(times.max()));
+    println!("{what:<34} {median:>10} {p99:>10} {max:>10}");
 }

@@ -41,6 +41,13 @@ pub enum AnchorError {
     },
 }
 
+/// The digest by which a node confirms the roots of an issuer: SHA-256 over the SHA-256 digests of their DER,
+/// in the order given.
+#[must_use]
+pub fn roots_sha256(roots: &[CertificateDer<'_>]) -> [u8; 32] {
+    crate::validate::digest_of_all(roots)
+}
+
 impl Anchors {
     /// Roots given as DER certificates.
     ///

@@ -2,6 +2,7 @@
 //! the checks a bundle must pass on either side, and the handshake that proves what is served.
 
 pub mod anchors;
+pub mod ocsp;
 pub mod probe;
 pub mod socket;
 pub mod validate;
@@ -52,7 +53,7 @@ pub async fn whole_status(
 }
 
 /// Version of the delivery protocol spoken by this crate (`Hello.protocol_version`).
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Largest message either side accepts: a bundle with [`validate::MAX_CHAIN_LEN`] certificates fits many
 /// times over.

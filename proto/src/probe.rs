@@ -15,7 +15,11 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::validate::sha256;
+use crate::validate::{digest_of_all, sha256};
+
+/// The ALPN protocol of handshakes that look at the shadow of a drill (`BundleUse.SHADOW`). A node ends the
+/// connection right after the handshake.
+pub const DRILL_ALPN: &[u8] = b"sealwire-drill/1";
 
 /// What a handshake saw.
 #[derive(Clone, Debug)]
@@ -24,6 +28,10 @@ pub struct Seen {
     pub chain: Vec<CertificateDer<'static>>,
     /// SHA-256 of the leaf's DER.
     pub leaf_sha256: [u8; 32],
+    /// Of the whole chain, as [`digest_of_all`] computes it.
+    pub chain_sha256: [u8; 32],
+    /// The OCSP response that came with it (RFC 8446 section 4.4.2.1).
+    pub staple: Option<Vec<u8>>,
     /// From the TCP connect to the end of the handshake.
     pub took: Duration,
     /// `TLSv1_3` and the like.
@@ -83,14 +91,31 @@ pub fn server_name(name: &str) -> Result<ServerName<'static>, ProbeError> {
 /// # Errors
 /// See [`ProbeError`]; the whole takes at most `timeout`.
 pub async fn handshake(address: &str, name: &str, timeout: Duration) -> Result<Seen, ProbeError> {
+    look(address, name, timeout, &[]).await
+}
+
+/// As [`handshake`], offering [`DRILL_ALPN`]: tells what a node presents as the shadow of a drill.
+///
+/// # Errors
+/// See [`ProbeError`]; a node without a shadow for the name fails the handshake.
+pub async fn drill(address: &str, name: &str, timeout: Duration) -> Result<Seen, ProbeError> {
+    look(address, name, timeout, &[DRILL_ALPN]).await
+}
+
+async fn look(address: &str, name: &str, timeout: Duration, alpn: &[&[u8]]) -> Result<Seen, ProbeError> {
     let server_name = server_name(name)?;
-    match tokio::time::timeout(timeout, connect(address, name, server_name)).await {
+    match tokio::time::timeout(timeout, connect(address, name, server_name, alpn)).await {
         Ok(result) => result,
         Err(_) => Err(ProbeError::Timeout { address: address.to_owned(), timeout }),
     }
 }
 
-async fn connect(address: &str, name: &str, server_name: ServerName<'static>) -> Result<Seen, ProbeError> {
+async fn connect(
+    address: &str,
+    name: &str,
+    server_name: ServerName<'static>,
+    alpn: &[&[u8]],
+) -> Result<Seen, ProbeError> {
     let started = Instant::now();
     let tcp = TcpStream::connect(address)
         .await
@@ -99,8 +124,16 @@ async fn connect(address: &str, name: &str, server_name: ServerName<'static>) ->
     let _ = tcp.set_nodelay(true);
     let failed =
         |source| ProbeError::Handshake { address: address.to_owned(), name: name.to_owned(), source };
-    let stream = TlsConnector::from(client_config()).connect(server_name, tcp).await.map_err(failed)?;
+    let (config, staple) = client_config(alpn);
+    let stream = TlsConnector::from(config).connect(server_name, tcp).await.map_err(failed)?;
     let (_, connection) = stream.get_ref();
+    if let [wanted] = alpn
+        && connection.alpn_protocol() != Some(*wanted)
+    {
+        // Some servers go on without a protocol in common: that was no drill's shadow.
+        let name = String::from_utf8_lossy(wanted);
+        return Err(failed(io::Error::other(format!("the server does not speak {name}"))));
+    }
     let chain: Vec<_> = connection
         .peer_certificates()
         .unwrap_or_default()
@@ -111,6 +144,8 @@ async fn connect(address: &str, name: &str, server_name: ServerName<'static>) ->
         chain.first().ok_or_else(|| failed(io::Error::other("the server presented no certificate")))?;
     Ok(Seen {
         leaf_sha256: sha256(leaf),
+        chain_sha256: digest_of_all(&chain),
+        staple: staple.get().cloned(),
         took: started.elapsed(),
         protocol: connection.protocol_version().map(|v| format!("{v:?}")).unwrap_or_default(),
         cipher_suite: connection
@@ -121,29 +156,29 @@ async fn connect(address: &str, name: &str, server_name: ServerName<'static>) ->
     })
 }
 
-fn client_config() -> Arc<ClientConfig> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    CONFIG
-        .get_or_init(|| {
-            let provider = Arc::new(default_provider());
-            let verifier = Arc::new(AnyLeaf { provider: Arc::clone(&provider) });
-            let mut config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .unwrap_or_else(|error| unreachable!("aws-lc-rs supports the default versions: {error}"))
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-                .with_no_client_auth();
-            // A resumed session presents no certificate: it would "prove" whatever was seen before.
-            config.resumption = Resumption::disabled();
-            Arc::new(config)
-        })
-        .clone()
+/// A configuration for one handshake, and where its staple will be.
+fn client_config(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<OnceLock<Vec<u8>>>) {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let provider = Arc::clone(PROVIDER.get_or_init(|| Arc::new(default_provider())));
+    let staple = Arc::<OnceLock<Vec<u8>>>::default();
+    let verifier = AnyLeaf { provider: Arc::clone(&provider), staple: Arc::clone(&staple) };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap_or_else(|error| unreachable!("aws-lc-rs supports the default versions: {error}"))
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    // A resumed session presents no certificate: it would "prove" whatever was seen before.
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    (Arc::new(config), staple)
 }
 
-/// Accepts any leaf but checks the signature made with its key.
+/// Accepts any leaf but checks the signature made with its key; keeps the staple.
 #[derive(Debug)]
 struct AnyLeaf {
     provider: Arc<CryptoProvider>,
+    staple: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl ServerCertVerifier for AnyLeaf {
@@ -152,9 +187,13 @@ impl ServerCertVerifier for AnyLeaf {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        staple: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        // Empty: none came.
+        if !staple.is_empty() {
+            self.staple.get_or_init(|| staple.to_vec());
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -202,37 +241,5 @@ pub fn host_and_port(text: &str) -> Result<(String, u16), ProbeError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_split() {
-        assert_eq!(host_and_port("a.example:8443").unwrap(), ("a.example".to_owned(), 8443));
-        assert_eq!(host_and_port("a.example").unwrap(), ("a.example".to_owned(), 443));
-        assert_eq!(host_and_port("[::1]:1").unwrap(), ("::1".to_owned(), 1));
-        assert_eq!(host_and_port("::1").unwrap(), ("::1".to_owned(), 443));
-        assert!(host_and_port("a b:1").is_err());
-        assert!(host_and_port("a.example:http").is_err());
-    }
-
-    #[test]
-    fn a_wildcard_is_proven_by_a_name_below_it() {
-        assert_eq!(server_name("*.a.example").unwrap().to_str(), "sealwire-proof.a.example");
-    }
-
-    #[tokio::test]
-    async fn nobody_there_is_said() {
-        // Port 1 of loopback: nothing listens there.
-        let error = handshake("127.0.0.1:1", "localhost", Duration::from_secs(2)).await.unwrap_err();
-        assert!(matches!(error, ProbeError::Connect { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_silent_server_is_given_up() {
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = silent.local_addr().unwrap().to_string();
-        let error = handshake(&address, "localhost", Duration::from_millis(50)).await.unwrap_err();
-        assert!(matches!(error, ProbeError::Timeout { .. }), "{error}");
-    }
-}
+#[path = "probe_tests.rs"]
+mod tests;

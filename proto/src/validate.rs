@@ -122,6 +122,13 @@ pub fn sha256(der: &[u8]) -> [u8; 32] {
     bytes
 }
 
+/// SHA-256 over the SHA-256 digests of certificates (DER) in their order: tells chains, and sets of roots, apart.
+#[must_use]
+pub fn digest_of_all<C: AsRef<[u8]>>(certificates: &[C]) -> [u8; 32] {
+    let digests: Vec<u8> = certificates.iter().flat_map(|der| sha256(der.as_ref())).collect();
+    sha256(&digests)
+}
+
 /// A chain and key that passed every check, ready for a rustls resolver.
 #[derive(Clone, Debug)]
 pub struct Checked {

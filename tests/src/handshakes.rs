@@ -55,6 +55,18 @@ impl Handshakes {
         self.seen().into_iter().filter_map(|seen| seen.leaf.err()).collect()
     }
 
+    /// The leaves seen, each once, in the order they were first seen.
+    #[must_use]
+    pub fn leaves(&self) -> Vec<Vec<u8>> {
+        let mut leaves = Vec::new();
+        for leaf in self.seen().into_iter().filter_map(|seen| seen.leaf.ok()) {
+            if !leaves.iter().any(|known: &Vec<u8>| known == &leaf) {
+                leaves.push(leaf.to_vec());
+            }
+        }
+        leaves
+    }
+
     /// What handshakes saw that began in a span of time.
     #[must_use]
     pub fn between(&self, from: Instant, to: Instant) -> Vec<Result<[u8; 32], String>> {

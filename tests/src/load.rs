@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::eventually;
 use crate::session::Session;
 
-/// The channel of the load.
+/// The channel of a load that names none.
 const CHANNEL: &str = "load";
 
 /// What the load has seen so far.
@@ -65,13 +65,27 @@ impl Load {
         sessions: u64,
         interval: Duration,
     ) -> Result<Self> {
+        Self::start_on(CHANNEL.to_owned(), address, tls, sessions, interval).await
+    }
+
+    /// As [`Load::start`], on a channel that no other load should use.
+    ///
+    /// # Errors
+    /// A session that cannot be opened.
+    pub async fn start_on(
+        channel: String,
+        address: SocketAddr,
+        tls: &Arc<ClientConfig>,
+        sessions: u64,
+        interval: Duration,
+    ) -> Result<Self> {
         let counts = Arc::<Counts>::default();
         let stopping = Arc::<AtomicBool>::default();
         let mut tasks = JoinSet::new();
         for number in 1..=sessions {
             let mut session =
                 Session::open(address, Arc::clone(tls)).await.with_context(|| format!("session {number}"))?;
-            session.subscribe(CHANNEL).await?;
+            session.subscribe(&channel).await?;
             counts.open.fetch_add(1, Ordering::Relaxed);
             tasks.spawn(read(session, Arc::clone(&counts), Arc::clone(&stopping)));
         }
@@ -79,7 +93,7 @@ impl Load {
         let publisher = Session::open(address, Arc::clone(tls)).await.context("publisher")?;
         let (all, stop) = (Arc::clone(&counts), Arc::clone(&stopping));
         tasks.spawn(async move {
-            let ended = publish(publisher, &all, &stop, interval).await;
+            let ended = publish(publisher, &channel, &all, &stop, interval).await;
             // Its session counts too: without it nothing would be published and nothing could be lost.
             if ended.is_err() && !stop.load(Ordering::Relaxed) {
                 all.lost_sessions.fetch_add(1, Ordering::Relaxed);
@@ -135,6 +149,7 @@ async fn read(mut session: Session, counts: Arc<Counts>, stopping: Arc<AtomicBoo
 
 async fn publish(
     mut session: Session,
+    channel: &str,
     counts: &Counts,
     stopping: &AtomicBool,
     interval: Duration,
@@ -144,7 +159,7 @@ async fn publish(
     while !stopping.load(Ordering::Relaxed) {
         ticks.tick().await;
         let data = json!({ "n": number, "pad": "x".repeat(96) });
-        let id = session.publish(CHANNEL, data).await?;
+        let id = session.publish(channel, data).await?;
         while session.next().await?["id"] != id {}
         counts.published.fetch_add(1, Ordering::Relaxed);
         number += 1;

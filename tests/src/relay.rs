@@ -39,6 +39,10 @@ pub enum Spoil {
     WrongUsage,
     /// Acks pass, the node's proofs do not.
     HideProof,
+    /// The word to swap in what is held does not arrive.
+    LoseCommit,
+    /// The node's Hello names the listener of another process as its own.
+    Listener(std::net::SocketAddr),
 }
 
 /// The relay, until dropped.
@@ -95,18 +99,29 @@ impl DeliveryService for Service {
         let channel: Channel =
             dial(&self.agent).await.map_err(|error| Status::unavailable(error.to_string()))?;
         let spoil = Arc::clone(&self.spoil);
-        let said = request.into_inner().map_while(Result::ok).filter(move |message| {
-            let hidden = matches!(message.body, Some(node_message::Body::Serving(_)));
-            !(hidden && *spoil.lock().unwrap_or_else(PoisonError::into_inner) == Spoil::HideProof)
+        let said = request.into_inner().map_while(Result::ok).filter_map(move |mut message| {
+            match (*spoil.lock().unwrap_or_else(PoisonError::into_inner), &mut message.body) {
+                (Spoil::HideProof, Some(node_message::Body::Serving(_))) => return None,
+                (Spoil::Listener(other), Some(node_message::Body::Hello(hello))) => {
+                    hello.listeners = vec![other.to_string()];
+                }
+                _ => {}
+            }
+            Some(message)
         });
         let answers = DeliveryServiceClient::new(channel).subscribe(said).await?.into_inner();
         let spoil = Arc::clone(&self.spoil);
-        let spoilt = answers.map(move |message| {
-            let mut message = message?;
-            if let Some(agent_message::Body::Bundle(bundle)) = &mut message.body {
-                spoilt(bundle, *spoil.lock().unwrap_or_else(PoisonError::into_inner));
+        let spoilt = answers.filter_map(move |message| {
+            let mut message = match message {
+                Ok(message) => message,
+                Err(status) => return Some(Err(status)),
+            };
+            match (*spoil.lock().unwrap_or_else(PoisonError::into_inner), &mut message.body) {
+                (Spoil::LoseCommit, Some(agent_message::Body::Commit(_))) => return None,
+                (how, Some(agent_message::Body::Bundle(bundle))) => spoilt(bundle, how),
+                _ => {}
             }
-            Ok(message)
+            Some(Ok(message))
         });
         Ok(Response::new(Box::pin(spoilt)))
     }
@@ -115,7 +130,7 @@ impl DeliveryService for Service {
 fn spoilt(bundle: &mut Bundle, how: Spoil) {
     let now = OffsetDateTime::now_utc();
     match how {
-        Spoil::Nothing | Spoil::HideProof => {}
+        Spoil::Nothing | Spoil::HideProof | Spoil::LoseCommit | Spoil::Listener(_) => {}
         Spoil::ForeignKey => bundle.key = key().serialize_der(),
         Spoil::TruncatedChain => bundle.chain.truncate(1),
         Spoil::CutLeaf => {

@@ -148,6 +148,6 @@ async fn a_clock_that_a_ca_contradicts_is_an_incident_and_renews_nothing() {
     .await;
     assert!(incident.text.contains("our clock is 1h 0m ahead of that of slow"), "{}", incident.text);
     let text = sealwire(&world, ["status"]).out;
-    assert!(text.contains("! clock of slow: our clock is 1h 0m ahead"), "{text}");
+    assert!(text.contains("! warning (clock_skew): clock of slow: our clock is 1h 0m ahead"), "{text}");
     assert_eq!(world.proven().await.orders, 1, "what another CA says is no reason to renew");
 }

@@ -15,6 +15,14 @@ pub(crate) struct Counters {
     handshake_failures: [AtomicU64; Reason::ALL.len()],
     /// Connections closed at once because `listen.max_connections` was reached.
     pub(crate) turned_away: AtomicU64,
+    /// Times the breaker has opened.
+    pub(crate) breaker_opened: AtomicU64,
+    /// Times it has closed again.
+    pub(crate) breaker_closed: AtomicU64,
+    /// Publications refused because it was open.
+    pub(crate) publications_refused: AtomicU64,
+    /// Upgrades refused because it was open.
+    pub(crate) upgrades_refused: AtomicU64,
     /// Publications accepted.
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
@@ -74,7 +82,7 @@ mod tests {
             counters.handshake_failed(reason);
         }
         counters.handshake_failed(Reason::PlainHttp);
-        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 12);
+        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 17);
         assert!(counters.handshake_failures().any(|found| found == (Reason::PlainHttp, 2)));
     }
 }

@@ -38,7 +38,7 @@ impl Hub {
         let Some(channel) = locked(&self.channels).get(channel).cloned() else { return 0 };
         let subscribers = locked(&channel.subscribers);
         for outbound in subscribers.iter() {
-            outbound.push(frame.clone());
+            outbound.push_publication(frame.clone());
         }
         subscribers.len()
     }
@@ -82,10 +82,31 @@ pub(crate) struct Outbound {
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Frame>,
     /// Of the frames in the queue and of those taken but not yet written.
     bytes: usize,
     overflowed: bool,
+}
+
+/// What goes into one WebSocket message.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    /// It waits while the breaker is open.
+    is_publication: bool,
+}
+
+impl Queue {
+    /// Takes what may be written now, in order.
+    fn take(&mut self, halted: bool) -> VecDeque<Frame> {
+        let frames = std::mem::take(&mut self.frames);
+        if !halted {
+            return frames;
+        }
+        let (held, free) = frames.into_iter().partition(|frame| frame.is_publication);
+        self.frames = held;
+        free
+    }
 }
 
 impl Outbound {
@@ -93,26 +114,37 @@ impl Outbound {
         Self { queue: Mutex::default(), changed: Notify::new(), limit_bytes }
     }
 
+    /// Adds a reply or a ping.
+    pub(crate) fn push(&self, bytes: Bytes) {
+        self.add(Frame { bytes, is_publication: false });
+    }
+
+    /// Adds a publication.
+    fn push_publication(&self, bytes: Bytes) {
+        self.add(Frame { bytes, is_publication: true });
+    }
+
     /// Adds a frame. Past the limit nothing more is added and the session is to be closed as too slow: a gap
     /// would be worse than an end, because after an end the client knows that it has to catch up.
-    pub(crate) fn push(&self, frame: Bytes) {
+    fn add(&self, frame: Frame) {
         let mut queue = locked(&self.queue);
         if queue.overflowed {
             return;
         }
-        if queue.bytes + frame.len() > self.limit_bytes {
+        if queue.bytes + frame.bytes.len() > self.limit_bytes {
             queue.overflowed = true;
             queue.frames.clear();
         } else {
-            queue.bytes += frame.len();
+            queue.bytes += frame.bytes.len();
             queue.frames.push_back(frame);
         }
         drop(queue);
         self.changed.notify_one();
     }
 
-    /// Waits until there is something to write, and takes it all; an error when the limit was passed.
-    pub(crate) async fn take(&self) -> Result<Taken<'_>, Overflowed> {
+    /// Waits until there is something to write, and takes it all, but for publications while `halted`; an error
+    /// when the limit was passed.
+    pub(crate) async fn take(&self, halted: bool) -> Result<Taken<'_>, Overflowed> {
         loop {
             let changed = self.changed.notified();
             {
@@ -120,8 +152,9 @@ impl Outbound {
                 if queue.overflowed {
                     return Err(Overflowed);
                 }
-                if !queue.frames.is_empty() {
-                    return Ok(Taken { frames: std::mem::take(&mut queue.frames), outbound: self });
+                let frames = queue.take(halted);
+                if !frames.is_empty() {
+                    return Ok(Taken { frames, outbound: self });
                 }
             }
             changed.await;
@@ -147,7 +180,7 @@ pub(crate) struct Overflowed;
 /// Frames on their way to the socket; they count until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Taken<'a> {
-    pub(crate) frames: VecDeque<Bytes>,
+    pub(crate) frames: VecDeque<Frame>,
     outbound: &'a Outbound,
 }
 
@@ -170,8 +203,8 @@ mod tests {
     }
 
     async fn texts(outbound: &Outbound) -> Vec<Bytes> {
-        let taken = outbound.take().await.unwrap();
-        let frames: Vec<_> = taken.frames.iter().cloned().collect();
+        let taken = outbound.take(false).await.unwrap();
+        let frames: Vec<_> = taken.frames.iter().map(|frame| frame.bytes.clone()).collect();
         taken.written(frames.iter().map(Bytes::len).sum());
         frames
     }
@@ -209,13 +242,38 @@ mod tests {
         let outbound = outbound();
         let frame = Bytes::from(vec![b'x'; 40]);
         outbound.push(frame.clone());
-        let taken = outbound.take().await.unwrap();
+        let taken = outbound.take(false).await.unwrap();
         outbound.push(frame.clone());
         // 40 bytes are being written and 40 wait: one more is too much.
         outbound.push(frame.clone());
         outbound.overflowed().await;
         taken.written(40);
-        assert!(outbound.take().await.is_err());
+        assert!(outbound.take(false).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn while_halted_replies_go_out_and_publications_wait_in_order() {
+        let outbound = outbound();
+        let add = |text: &'static str, is_publication| {
+            outbound.add(Frame { bytes: Bytes::from_static(text.as_bytes()), is_publication });
+        };
+        for (text, is_publication) in [("p1", true), ("r1", false), ("p2", true), ("r2", false)] {
+            add(text, is_publication);
+        }
+        let taken = outbound.take(true).await.unwrap();
+        assert!(taken.frames.iter().map(|frame| &frame.bytes[..]).eq([b"r1", b"r2"]));
+        taken.written(4);
+        add("p3", true);
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(20), outbound.take(true)).await.is_err()
+        );
+        add("r3", false);
+        assert_eq!(texts(&outbound).await, ["p1", "p2", "p3", "r3"]);
+        // What waits counts.
+        for _ in 0..51 {
+            add("p4", true);
+        }
+        assert!(outbound.take(true).await.is_err());
     }
 
     #[tokio::test]

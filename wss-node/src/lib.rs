@@ -5,16 +5,19 @@
 //! handshakes read. `docs/architecture.md` names the rooms.
 
 mod admin;
+mod breaker;
 mod certs;
 pub mod cli;
 pub mod config;
 mod counters;
+mod guard;
 mod hub;
 mod listener;
 mod protocol;
 mod readiness;
 mod service;
 mod session;
+mod tickets;
 mod tls;
 mod upgrade;
 

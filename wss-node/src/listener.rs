@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sealwire_proto::probe::DRILL_ALPN;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +26,8 @@ use crate::{session, upgrade};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// For the end of a connection that is no session.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Header fields of a request; browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
@@ -133,6 +136,10 @@ async fn connection(node: Arc<Node>, acceptor: TlsAcceptor, tcp: TcpStream, peer
         Err(_) => return failed(&node, peer, Reason::Timeout, &format!("not done within {limit:?}")),
     };
     Counters::add(&node.counters.handshakes);
+    if stream.get_ref().1.alpn_protocol() == Some(DRILL_ALPN) {
+        // It has seen what it came for.
+        return goodbye(stream).await;
+    }
     let Some((stream, read_ahead)) = Box::pin(http(&node, stream, peer, &place)).await else { return };
     session::run(&node, session::Prefixed::new(stream, read_ahead), peer).await;
     drop(place);
@@ -155,6 +162,11 @@ async fn handshake(acceptor: &TlsAcceptor, mut tcp: TcpStream) -> Result<Stream,
     }
     let stream = acceptor.accept(tcp).await.map_err(|error| (Reason::of(&error), error.to_string()))?;
     Ok(Box::new(stream))
+}
+
+/// Ends TLS in good order. A peer that does not take it has its own reasons.
+async fn goodbye(mut stream: Stream) {
+    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
 }
 
 /// Reads what the peer has sent, so that closing does not reset the connection under our answer.

@@ -17,6 +17,8 @@ pub(crate) struct Readiness {
 #[derive(Debug, Default)]
 struct State {
     draining: bool,
+    /// Why the breaker is open.
+    halted: Option<String>,
     /// By certificate: the generation that was seen, and the names it covers.
     proven: BTreeMap<String, (u64, Vec<String>)>,
 }
@@ -48,6 +50,12 @@ impl Readiness {
         self.update();
     }
 
+    /// The breaker is open, for this reason; or it no longer is.
+    pub(crate) fn halted(&self, reason: Option<String>) {
+        self.state().halted = reason;
+        self.update();
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.state().draining
     }
@@ -57,6 +65,9 @@ impl Readiness {
         let state = self.state();
         if state.draining {
             return Some("stopping".to_owned());
+        }
+        if let Some(reason) = &state.halted {
+            return Some(format!("breaker open: {reason}"));
         }
         let seen = |name: &String| state.proven.values().any(|(_, names)| names.contains(name));
         let missing: Vec<_> = self.server_names.iter().filter(|name| !seen(name)).cloned().collect();
@@ -91,6 +102,10 @@ mod tests {
         assert_eq!(readiness.obstacle().as_deref(), Some("no certificate is proven for b"));
         readiness.proven("two", 4, vec!["b".into()]);
         assert!(readiness.obstacle().is_none() && *readiness.watch().borrow());
+        readiness.halted(Some("expired".into()));
+        assert_eq!(readiness.obstacle().as_deref(), Some("breaker open: expired"));
+        readiness.halted(None);
+        assert_eq!(readiness.obstacle(), None);
         readiness.drain();
         assert_eq!(readiness.obstacle().as_deref(), Some("stopping"));
         assert!(!*readiness.watch().borrow());

@@ -13,12 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
-use crate::certs::{self, CertReader, prove};
+use crate::certs::{self, CertReader, CertWriter, prove};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::guard::Guard;
 use crate::hub::Hub;
 use crate::listener::Bound;
 use crate::readiness::Readiness;
+use crate::tickets::Tickets;
 use crate::{admin, listener, tls};
 
 /// What every connection shares.
@@ -30,8 +32,40 @@ pub(crate) struct Node {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) guard: Arc<Guard>,
     /// Cancelled when the node begins to stop.
     pub(crate) stopping: CancellationToken,
+}
+
+impl Node {
+    /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
+    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
+        let (writer, reader) = certs::live(config.server_names.clone());
+        let tickets = Arc::new(Tickets::new()?);
+        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
+        let readiness = Arc::new(Readiness::new(config.server_names.clone()));
+        let counters = Arc::<Counters>::default();
+        let guard = Guard::new(
+            config.breaker.clone(),
+            config.server_names.clone(),
+            reader.clone(),
+            Arc::clone(&readiness),
+            Arc::clone(&counters),
+            tickets,
+            listener,
+        );
+        let node = Self {
+            config,
+            tls,
+            reader,
+            readiness,
+            counters,
+            hub: Arc::default(),
+            guard: Arc::new(guard),
+            stopping: CancellationToken::new(),
+        };
+        Ok((Arc::new(node), writer))
+    }
 }
 
 /// Why the node did not start.
@@ -67,31 +101,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         .await
         .map_err(listen_error("admin.address", config.admin.address))?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
-    let (writer, reader) = certs::live(config.server_names.clone());
-    let node = Arc::new(Node {
-        tls: tls::server_config(reader.clone())?,
-        reader: reader.clone(),
-        readiness: Arc::new(Readiness::new(config.server_names.clone())),
-        counters: Arc::default(),
-        hub: Arc::default(),
-        stopping: CancellationToken::new(),
-        config,
-    });
+    let (node, writer) = Node::new(config, prove::dialable(bound.address))?;
 
     let (armed, mut is_armed) = watch::channel(false);
-    let receiver = Receiver {
-        node_id: node.config.node_id.clone(),
-        server_names: node.config.server_names.clone(),
-        socket: node.config.delivery.socket.clone(),
-        listener: prove::dialable(bound.address),
-        validator: Arc::new(validator),
-        writer,
-        reader,
-        readiness: Arc::clone(&node.readiness),
-        counters: Arc::clone(&node.counters),
-        armed,
-    };
+    let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
+    let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
@@ -124,6 +139,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     };
     stop(&node, &connections).await;
     receiving.abort();
+    guarding.abort();
     administering.abort();
     result
 }
@@ -148,6 +164,7 @@ async fn stop(node: &Node, connections: &TaskTracker) {
         publications = Counters::get(&node.counters.publications),
         deliveries = Counters::get(&node.counters.deliveries),
         handshake_failures = failures.join(" "),
+        breaker_opened = Counters::get(&node.counters.breaker_opened),
         turned_away = Counters::get(&node.counters.turned_away),
         "node stopped"
     );
@@ -160,17 +177,40 @@ pub(crate) mod tests {
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
-        let text = format!("server_names = [\"a.example\"]\n{extra}");
-        let config = Config::from_text("n.toml".as_ref(), &text).unwrap();
-        let (_, reader) = certs::live(config.server_names.clone());
-        Arc::new(Node {
-            tls: tls::server_config(reader.clone()).unwrap(),
-            reader,
-            readiness: Arc::new(Readiness::new(config.server_names.clone())),
-            counters: Arc::default(),
-            hub: Arc::default(),
-            stopping: CancellationToken::new(),
-            config,
-        })
+        Node::new(config(&["a.example"], extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
+    }
+
+    fn config(names: &[&str], extra: &str) -> Config {
+        let text = format!("server_names = {names:?}\n{extra}");
+        Config::from_text("n.toml".as_ref(), &text).unwrap()
+    }
+
+    /// A node that listens on a port of its own until it is dropped, and what takes its certificates.
+    pub(crate) struct Listening {
+        pub(crate) node: Arc<Node>,
+        pub(crate) receiver: Receiver,
+        pub(crate) address: SocketAddr,
+    }
+
+    impl Drop for Listening {
+        fn drop(&mut self) {
+            self.node.stopping.cancel();
+        }
+    }
+
+    pub(crate) fn listening(extra: &str) -> Listening {
+        listening_for(&["a.example"], extra)
+    }
+
+    pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = bound.address;
+        let (node, writer) = Node::new(config(names, extra), address).unwrap();
+        let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
+        let (armed, _) = watch::channel(false);
+        let receiver = Receiver::new(&node, address, validator, writer, armed);
+        tokio::spawn(Arc::clone(&node.guard).run());
+        tokio::spawn(listener::serve(bound.listen().unwrap(), Arc::clone(&node), TaskTracker::new()));
+        Listening { node, receiver, address }
     }
 }

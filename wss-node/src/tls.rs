@@ -3,11 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
-use rustls::crypto::{CryptoProvider, aws_lc_rs::Ticketer};
 use rustls::{AlertDescription, Error, PeerIncompatible, ServerConfig};
+use sealwire_proto::probe::DRILL_ALPN;
 
 use crate::certs::CertReader;
+use crate::tickets::Tickets;
 
 /// What a server offers: AES-256 first, then ChaCha20; hybrid post-quantum key exchange first.
 fn provider() -> CryptoProvider {
@@ -25,14 +27,15 @@ fn provider() -> CryptoProvider {
 ///
 /// # Errors
 /// rustls does not support the policy: a broken build.
-pub(crate) fn server_config(reader: CertReader) -> Result<Arc<ServerConfig>, Error> {
+pub(crate) fn server_config(reader: CertReader, tickets: Arc<Tickets>) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(reader));
     config.ignore_client_order = true;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.ticketer = Ticketer::new()?;
+    // A drill's first: whoever offers it among others must get no session either.
+    config.alpn_protocols = vec![DRILL_ALPN.to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = tickets;
     Ok(Arc::new(config))
 }
 
@@ -55,8 +58,18 @@ pub(crate) enum Reason {
     Timeout,
     /// It cut the connection.
     Reset,
-    /// It said goodbye, with or without an alert.
+    /// It said goodbye, with or without an alert that tells more.
     ClientAbort,
+    /// The client finds our certificate expired.
+    CertificateExpired,
+    /// The client knows that our certificate is revoked.
+    CertificateRevoked,
+    /// The client does not trust our root, or our chain is incomplete.
+    UnknownCa,
+    /// The client finds our certificate malformed, for another name, or signed with another key.
+    BadCertificate,
+    /// The client refuses our certificate and does not say why.
+    CertificateUnknown,
     /// Bytes that are not TLS.
     Malformed,
     /// Anything else.
@@ -65,7 +78,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Each of them once, in the order of their numbers.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::NoSharedVersion,
         Self::NoSharedCipher,
         Self::NoSharedGroup,
@@ -75,6 +88,11 @@ impl Reason {
         Self::Timeout,
         Self::Reset,
         Self::ClientAbort,
+        Self::CertificateExpired,
+        Self::CertificateRevoked,
+        Self::UnknownCa,
+        Self::BadCertificate,
+        Self::CertificateUnknown,
         Self::Malformed,
         Self::Other,
     ];
@@ -91,6 +109,11 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Reset => "reset",
             Self::ClientAbort => "client_abort",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateRevoked => "certificate_revoked",
+            Self::UnknownCa => "unknown_ca",
+            Self::BadCertificate => "bad_certificate",
+            Self::CertificateUnknown => "certificate_unknown",
             Self::Malformed => "malformed",
             Self::Other => "other",
         }
@@ -131,8 +154,19 @@ impl Reason {
             // The resolver found nothing for the name.
             Error::General(text) if text.contains("no server certificate chain resolved") => Self::UnknownSni,
             Error::InvalidMessage(_) => Self::Malformed,
-            Error::AlertReceived(AlertDescription::ProtocolVersion) => Self::NoSharedVersion,
-            Error::AlertReceived(_) => Self::ClientAbort,
+            Error::AlertReceived(alert) => match alert {
+                AlertDescription::ProtocolVersion => Self::NoSharedVersion,
+                AlertDescription::CertificateExpired => Self::CertificateExpired,
+                AlertDescription::CertificateRevoked => Self::CertificateRevoked,
+                AlertDescription::UnknownCA => Self::UnknownCa,
+                AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                // Sent for a signature that does not match, mostly that of a CA of the same name and another key.
+                | AlertDescription::DecryptError
+                | AlertDescription::BadCertificateStatusResponse => Self::BadCertificate,
+                AlertDescription::CertificateUnknown => Self::CertificateUnknown,
+                _ => Self::ClientAbort,
+            },
             _ => Self::Other,
         }
     }

@@ -1,6 +1,8 @@
 //! The admin socket: what the command line asks is put to the loop, and steps are streamed back.
 
 mod accounts;
+mod authorities;
+mod nodes;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -10,9 +12,11 @@ use futures_util::Stream;
 use jiff::{SignedDuration, Timestamp};
 use sealwire_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use sealwire_proto::v1::{
-    AccountReply, AccountRequest, CaRootReply, CaRootRequest, ChainReply, ChainRequest, HistoryReply,
-    HistoryRequest, PlanRequest, PlannedOrder, RenewRequest, RevokeReply, RevokeRequest, StatusReply,
-    StatusRequest, Step, StepKind, WatchRequest, WhyReply, WhyRequest, history_reply, why_reply,
+    AccountReply, AccountRequest, CaRootReply, CaRootRequest, CaRotateRequest, CaStatusReply,
+    CaStatusRequest, ChainReply, ChainRequest, DrillRequest, HistoryReply, HistoryRequest, IncidentsReply,
+    IncidentsRequest, NodeControlReply, NodeControlRequest, PlanRequest, PlannedOrder, RenewRequest,
+    RevokeReply, RevokeRequest, StatusReply, StatusRequest, Step, StepKind, WatchRequest, WhyReply,
+    WhyRequest, history_reply, why_reply,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -20,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::agent::{Command, PlanFacts, STATUS_PART};
+use crate::drill;
 use crate::lifecycle::explain::{self, Line};
 use crate::steps::Steps;
 
@@ -151,6 +156,45 @@ impl AdminService for Admin {
 
     async fn account(&self, request: Request<AccountRequest>) -> Result<Response<AccountReply>, Status> {
         Ok(Response::new(self.account_of(request.into_inner()).await?))
+    }
+
+    async fn incidents(
+        &self,
+        request: Request<IncidentsRequest>,
+    ) -> Result<Response<IncidentsReply>, Status> {
+        let all = request.into_inner().all;
+        Ok(Response::new(self.ask(|reply| Command::Incidents { all, reply }).await?))
+    }
+
+    async fn node_control(
+        &self,
+        request: Request<NodeControlRequest>,
+    ) -> Result<Response<NodeControlReply>, Status> {
+        Ok(Response::new(self.control(request).await?))
+    }
+
+    type DrillStream = StepStream;
+
+    async fn drill(&self, request: Request<DrillRequest>) -> Result<Response<StepStream>, Status> {
+        let request = request.into_inner();
+        let kind = request.kind();
+        let facts = self
+            .ask(|reply| Command::Drill { certificate: request.certificate, reply })
+            .await?
+            .map_err(Status::not_found)?;
+        let (sender, receiver) = mpsc::channel(BUFFERED);
+        let report = drill::Report::new(&facts.config.name, sender);
+        // A task of its own: a caller that hangs up leaves no shadow behind.
+        tokio::spawn(drill::run(kind, *facts, report, self.commands.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn ca_status(&self, request: Request<CaStatusRequest>) -> Result<Response<CaStatusReply>, Status> {
+        Ok(Response::new(self.ca_status_of(request.into_inner().issuer).await?))
+    }
+
+    async fn ca_rotate(&self, request: Request<CaRotateRequest>) -> Result<Response<CaStatusReply>, Status> {
+        Ok(Response::new(self.ca_rotate_of(request.into_inner()).await?))
     }
 
     async fn revoke(&self, request: Request<RevokeRequest>) -> Result<Response<RevokeReply>, Status> {

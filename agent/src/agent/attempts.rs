@@ -82,6 +82,7 @@ impl Agent {
             reuse: managed.reusable().cloned(),
             replaces,
             placed: Arc::clone(&placed),
+            revocation: self.revocations.fresh(managed.config.ocsp),
         };
         self.step(name, 0, StepKind::Started, format!("from {issuer}: {because}"));
         self.save_memory(name);
@@ -233,17 +234,24 @@ impl Agent {
 
     fn obtained(&mut self, name: &str, issuer: &str, result: Result<Generation, IssueError>) {
         let now = self.now_for(name);
-        let limit = self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
+        // Held, then swapped in, then seen.
+        let limit = 2 * self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
+        self.judge_attempt(name, result.as_ref().err());
+        let tainted = result.as_ref().ok().and_then(|generation| self.tainted(name, generation));
         let Some(managed) = self.certificates.get_mut(name) else { return };
         match result {
             Ok(generation) => {
                 let number = generation.number;
                 let deadline = Instant::now() + limit + Duration::from_secs(2);
                 managed.obtained(generation, deadline);
+                if let Some(why) = tainted {
+                    managed.memory.revoke_because(number, now, why);
+                }
                 let key = Arc::clone(&managed.name);
                 self.runs.push(std::cmp::Reverse((deadline, key)));
                 self.save_memory(name);
-                self.unpublished = true;
+                self.begin_swap(name);
+                self.follow_new(name, number);
                 self.settle(name);
                 tracing::debug!(certificate = name, generation = number, "published");
             }

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sealwire_proto::v1::{StatusReply, Step, StepKind};
-use tokio::sync::{broadcast, oneshot};
+use sealwire_proto::v1::{IncidentsReply, StatusReply, Step, StepKind};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Agent;
+use super::halts::NodeOrder;
 use super::managed::Managed;
+use crate::delivery::Shadow;
+use crate::drill::{self, ShadowNews};
+use crate::incident::Incident;
 use crate::issuer::Issuer;
 use crate::lifecycle::explain::{Line, Subject};
 use crate::lifecycle::{Action, Hold, Issuers, Request};
@@ -90,6 +94,41 @@ pub enum Command {
         /// Whether another is ordered.
         reply: oneshot::Sender<bool>,
     },
+    /// What a drill works with.
+    Drill {
+        /// Of which certificate; empty: the only one.
+        certificate: String,
+        /// The facts, or what is wrong with the request.
+        reply: oneshot::Sender<Result<Box<drill::Facts>, String>>,
+    },
+    /// Nodes are to hold a shadow.
+    CastShadow {
+        /// Which, and who.
+        shadow: Shadow,
+        /// What becomes of it.
+        news: mpsc::Sender<ShadowNews>,
+        /// Whether it was cast.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Nodes are to forget it.
+    EndShadow {
+        /// Of which certificate.
+        certificate: String,
+    },
+    /// Halt nodes, or let them go on.
+    Nodes {
+        /// What, which, and who says so.
+        order: NodeOrder,
+        /// The nodes that are told, or what is wrong with the order.
+        reply: oneshot::Sender<Result<Vec<String>, String>>,
+    },
+    /// What is wrong.
+    Incidents {
+        /// What was, too.
+        all: bool,
+        /// The newest last, and what waits to be told.
+        reply: oneshot::Sender<IncidentsReply>,
+    },
     /// What a plan is made from.
     Plan(oneshot::Sender<PlanFacts>),
     /// Why the next action of a certificate is what it is.
@@ -106,7 +145,23 @@ pub enum Command {
         /// The newest last.
         reply: oneshot::Sender<Result<Vec<HistoryEntry>, String>>,
     },
-    /// The root of an internal issuer: its name and PEM.
+    /// An embedded CA.
+    Internal {
+        /// Its name; empty: the only one.
+        issuer: String,
+        /// The answer.
+        reply: oneshot::Sender<Result<Arc<dyn Issuer>, String>>,
+    },
+    /// An intermediate of an embedded CA was revoked: what is served with it above is ordered anew.
+    IntermediateRevoked {
+        /// Of which issuer.
+        issuer: String,
+        /// The intermediate (DER).
+        intermediate: Vec<u8>,
+        /// The certificates that are ordered anew.
+        reply: oneshot::Sender<Vec<String>>,
+    },
+    /// The published roots of an internal issuer: its name and their PEM.
     Root {
         /// Empty: the only one.
         issuer: String,
@@ -144,6 +199,22 @@ impl Agent {
             Command::Revoked { certificate, generation, reply } => {
                 let _ = reply.send(self.revoked(&certificate, generation));
             }
+            Command::Drill { certificate, reply } => {
+                let _ = reply.send(self.drill_facts(&certificate).map(Box::new));
+            }
+            Command::CastShadow { shadow, news, reply } => {
+                let _ = reply.send(self.cast_shadow(shadow, news));
+            }
+            Command::EndShadow { certificate } => self.end_shadow(&certificate),
+            Command::Nodes { order, reply } => {
+                let _ = reply.send(self.order_nodes(&order));
+            }
+            Command::Incidents { all, reply } => {
+                let wanted = self.incidents.all().into_iter().filter(|one| all || one.is_open());
+                let incidents = wanted.map(Incident::to_message).collect();
+                let unsent = self.incidents.unsent().into_iter().collect();
+                let _ = reply.send(IncidentsReply { incidents, unsent });
+            }
             Command::Plan(reply) => {
                 let subjects = self.certificates.values().map(|managed| managed.subject()).collect();
                 let _ =
@@ -153,7 +224,10 @@ impl Agent {
                 let lines = self.one(&certificate).map(|managed| {
                     let name = managed.config.name.clone();
                     let now = self.now_for(&name);
-                    (name, managed.explain(now, &self.issuers))
+                    let mut lines = managed.explain(now, &self.issuers);
+                    let known = self.explain_revocation(managed, now);
+                    lines.extend(known.map(|text| Line { label: "revocation".to_owned(), text }));
+                    (name, lines)
                 });
                 let _ = reply.send(lines);
             }
@@ -163,8 +237,17 @@ impl Agent {
                     .and_then(|managed| managed.store.history().map_err(|error| error.to_string()));
                 let _ = reply.send(entries);
             }
+            Command::Internal { issuer, reply } => {
+                let _ = reply.send(self.internal(&issuer));
+            }
+            Command::IntermediateRevoked { issuer, intermediate, reply } => {
+                let _ = reply.send(self.replace_below(&issuer, &intermediate));
+            }
             Command::Root { issuer, reply } => {
-                let _ = reply.send(self.root(&issuer));
+                let root = self
+                    .internal(&issuer)
+                    .map(|issuer| (issuer.name().to_owned(), issuer.root_pem().unwrap_or_default()));
+                let _ = reply.send(root);
             }
         }
     }
@@ -183,7 +266,7 @@ impl Agent {
     }
 
     /// The certificate of that name; no name: the only one.
-    fn one(&self, name: &str) -> Result<&Managed, String> {
+    pub(super) fn one(&self, name: &str) -> Result<&Managed, String> {
         let mut all = self.certificates.values().map(Box::as_ref);
         match (name, all.next(), all.next()) {
             ("", Some(only), None) => Ok(only),
@@ -222,24 +305,5 @@ impl Agent {
             self.step(name, 0, StepKind::Failed, detail);
         }
         self.look_at(name);
-    }
-
-    pub(super) fn root(&self, issuer: &str) -> Result<(String, String), String> {
-        let internal: Vec<_> = self
-            .sources
-            .values()
-            .filter_map(|source| Some((source.issuer.name(), source.issuer.root_pem()?)))
-            .collect();
-        let names = || internal.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        match (issuer, &internal[..]) {
-            (_, []) => Err("no internal issuer is configured: there is no root to print".to_owned()),
-            ("", [(name, pem)]) => Ok(((*name).to_owned(), pem.clone())),
-            ("", _) => Err(format!("several internal issuers are configured, name one: {}", names())),
-            (wanted, _) => internal
-                .iter()
-                .find(|(name, _)| *name == wanted)
-                .map(|(name, pem)| ((*name).to_owned(), pem.clone()))
-                .ok_or_else(|| format!("no internal issuer is named \"{wanted}\"; configured: {}", names())),
-        }
     }
 }

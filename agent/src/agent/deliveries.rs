@@ -8,9 +8,18 @@ use jiff::Timestamp;
 use sealwire_proto::v1::{self, StepKind};
 
 use super::managed::Managed;
+use super::swaps::is_nodes_own;
 use super::{Agent, Connected};
-use crate::delivery::{Event, Outcome};
+use crate::delivery::{Event, Outcome, nack_text};
 use crate::store::{Generation, StoreError};
+
+/// Why a generation must not be served, in words.
+pub(super) enum Fault {
+    /// Nobody can use what was issued.
+    Issued(String),
+    /// It could not be seen in service, whoever issued it.
+    Served(String),
+}
 
 impl Agent {
     pub(super) fn delivery_event(&mut self, event: Event) {
@@ -25,6 +34,8 @@ impl Agent {
                 }
                 let id = node.id.clone();
                 let report = v1::Report::default();
+                // What an earlier connection held is gone with it.
+                self.node_left(&id);
                 self.nodes.insert(id.clone(), Connected { connection, since: now, info: node, report });
                 self.node_seen(&id, now);
             }
@@ -32,6 +43,7 @@ impl Agent {
                 if self.nodes.get(&node_id).is_some_and(|node| node.connection == connection) {
                     self.nodes.remove(&node_id);
                     self.node_seen(&node_id, now);
+                    self.node_left(&node_id);
                     // Nobody waits for the proof of a node that is gone.
                     for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
                         self.settle(&name);
@@ -42,9 +54,17 @@ impl Agent {
                 if let Some(node) = self.nodes.get_mut(&node_id) {
                     node.report = report;
                 }
+                self.judge_report(&node_id, now);
             }
             Event::Delivery { node_id, certificate, generation, outcome } => {
-                self.delivered(&node_id, &certificate, generation, outcome, now);
+                self.delivered(&node_id, &certificate, generation, outcome.clone(), now);
+                self.judge_outcome(&node_id, &certificate, generation, &outcome, now);
+            }
+            Event::Shadow { node_id, certificate, generation, outcome } => {
+                self.shadow_news(&certificate, generation, node_id, outcome);
+            }
+            Event::Trusted { node_id, issuer, roots_sha256 } => {
+                self.trusted(&node_id, &issuer, &roots_sha256);
             }
             Event::Refused => self.refused_peers += 1,
         }
@@ -52,7 +72,9 @@ impl Agent {
 
     pub(super) fn node_seen(&mut self, id: &str, now: Timestamp) {
         self.records.seen(id, now, |id| self.nodes.contains_key(id));
+        self.forget_gone(now);
         self.save_records();
+        self.tell_paired();
     }
 
     pub(super) fn delivered(
@@ -70,16 +92,21 @@ impl Agent {
         match outcome {
             // On the way: the next outcome is worth the fsync.
             Outcome::Pushed | Outcome::Acked { .. } => return,
+            Outcome::Prepared { .. } => return self.prepared_on(name, node_id, generation),
             Outcome::Proven { .. } if is_current => {
                 if managed.proven() {
                     self.save_memory(name);
                 }
                 self.settle(name);
+                self.follow(name);
             }
+            Outcome::Proven { .. } => self.follow(name),
             Outcome::Nacked { reason, detail } if is_current => {
-                let text = crate::delivery::server::nack_text(reason, &detail);
-                // About the node's own state, not about the generation.
-                let nodes_own = matches!(reason, v1::NackReason::Internal | v1::NackReason::StaleGeneration);
+                let text = nack_text(reason, &detail);
+                if self.refused_before_commit(name, node_id, generation, reason, &text) {
+                    return self.save_records();
+                }
+                let nodes_own = is_nodes_own(reason);
                 let taken_elsewhere = self.records.nodes().any(|(id, node)| {
                     id != node_id
                         && node.certificates.get(name).is_some_and(|record| record.serving == generation)
@@ -87,7 +114,12 @@ impl Agent {
                 if nodes_own || taken_elsewhere {
                     self.end_run(name, generation, Err(format!("refused by {node_id}: {text}")));
                 } else {
-                    self.quarantine(name, generation, format!("refused by {node_id}: {text}"), |_| true);
+                    self.quarantine(
+                        name,
+                        generation,
+                        Fault::Issued(format!("refused by {node_id}: {text}")),
+                        |_| true,
+                    );
                 }
             }
             Outcome::Unproven { error } if is_current => {
@@ -95,7 +127,7 @@ impl Agent {
                 // Going back helps only if it was better there.
                 let good_there = |older: &Generation| older.number == before;
                 if before != 0 && before != generation {
-                    self.quarantine(name, generation, text, good_there);
+                    self.quarantine(name, generation, Fault::Served(text), good_there);
                 } else {
                     self.end_run(name, generation, Err(text));
                 }
@@ -119,12 +151,18 @@ impl Agent {
         &mut self,
         name: &str,
         generation: u64,
-        reason: String,
+        fault: Fault,
         good: impl Fn(&Generation) -> bool,
     ) {
         let now = self.clock.now();
         let Some(managed) = self.certificates.get_mut(name) else { return };
-        managed.quarantine(generation, reason.clone(), now);
+        let issued = managed.current.as_ref().filter(|current| current.number == generation);
+        let issuer = issued.map(|issued| issued.metadata.issuer.clone());
+        let (reason, blame) = match fault {
+            Fault::Issued(reason) => (reason, issuer),
+            Fault::Served(reason) => (reason, None),
+        };
+        managed.quarantine(generation, reason.clone(), now, blame.as_deref());
         self.save_memory(name);
         self.step(name, generation, StepKind::Quarantined, reason.clone());
         if let Err(error) = self.go_back(name, generation, now, good) {
@@ -149,8 +187,10 @@ impl Agent {
         let Some(found) = found else { return Ok(()) };
         let number = found.number;
         managed.store.make_current(number)?;
-        managed.current = Some(Arc::new(found));
+        managed.go_back_to(Arc::new(found));
+        self.save_memory(name);
         self.step(name, number, StepKind::RolledBack, format!("from generation {from} to {number}"));
+        self.follow(name);
         Ok(())
     }
 
@@ -200,6 +240,7 @@ impl Agent {
             }
             let name = Arc::clone(name);
             self.runs.pop();
+            self.advance_swap(&name);
             let Some(managed) = self.certificates.get(&*name) else { continue };
             // The run may have ended, and another one begun.
             if managed.run_deadline().is_none_or(|deadline| deadline > now) {

@@ -11,9 +11,11 @@ use sealwire_proto::anchors::Anchors;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::{Agent, SAVE_LIMITS_EVERY};
+use super::{Agent, Document, SAVE_LIMITS_EVERY};
 use crate::clock::TOLERATED;
+use crate::incident::Kind;
 use crate::issuer::Issuer;
+use crate::issuer::internal::InternalIssuer;
 use crate::lifecycle::limits::Ledger;
 use crate::lifecycle::{self, Block, Issuers, span};
 use crate::store::{Store, StoreError};
@@ -39,6 +41,8 @@ pub(super) struct Source {
     pub(super) anchors: Arc<Anchors>,
     /// The roots that nodes are told of; empty for a public CA.
     pub(super) trust: Arc<[CertificateDer<'static>]>,
+    /// Which roots of an embedded CA those are.
+    pub(super) roots_version: u64,
     /// Orders under way.
     pub(super) places: Arc<Semaphore>,
     /// Questions under way.
@@ -52,6 +56,8 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn new(issuer: Arc<dyn Issuer>, anchors: Anchors, parallel_orders: usize) -> Self {
         Self {
+            // Before the roots themselves: should they change in between, they are only read once more.
+            roots_version: issuer.as_internal().map_or(0, InternalIssuer::roots_version),
             trust: issuer.trust_anchors().into(),
             issuer,
             anchors: Arc::new(anchors),
@@ -99,10 +105,11 @@ impl Agent {
             })
             .collect();
         self.issuers_changed = None;
-        if let Err(error) = self.store.save_json(LIMITS, &kept) {
-            // Tried again with the next change.
+        let written = self.store.save_json(LIMITS, &kept);
+        if let Err(error) = &written {
             tracing::error!(%error, "cannot remember what is used of the CAs' limits");
         }
+        self.disk.note(Document::Limits, &written);
     }
 
     /// Watches the clock: steps by the time since boot, errors by the CAs' Date headers.
@@ -114,13 +121,13 @@ impl Agent {
                  renewed one by one",
                 span(jumped)
             );
-            self.incidents.raise("clock jumped", wall, text);
+            self.incidents.raise(Kind::ClockJumped, "clock", wall, text);
             self.time_asked = None;
         }
         self.hear_skews(wall);
         let doubted = self.clock_is_doubted();
         if !doubted {
-            self.incidents.clear("clock jumped");
+            self.incidents.clear(Kind::ClockJumped, "clock", wall);
         }
         let every = if doubted { ASK_TIME_EVERY } else { CHECK_TIME_EVERY };
         if self.time_asked.is_none_or(|asked| asked.elapsed() >= every) {
@@ -150,7 +157,7 @@ impl Agent {
             let about = format!("clock of {name}");
             let ahead = if skew.ahead.abs() > TOLERATED { skew.ahead } else { SignedDuration::ZERO };
             if ahead.is_zero() {
-                self.incidents.clear(&about);
+                self.incidents.clear(Kind::ClockSkew, &about, wall);
             } else {
                 let which = if ahead.is_positive() { "ahead of" } else { "behind" };
                 let text = format!(
@@ -158,7 +165,7 @@ impl Agent {
                      certificates go by its time meanwhile, but nodes and clients do not",
                     span(ahead.abs())
                 );
-                self.incidents.raise(&about, wall, text);
+                self.incidents.raise(Kind::ClockSkew, &about, wall, text);
             }
             // The second of the exchange aside.
             if (ahead - source.ahead).abs() > TOLERATED {

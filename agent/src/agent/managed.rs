@@ -6,13 +6,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 
-use crate::config::CertificateConfig;
-use crate::delivery::{Deliverable, NodeInfo, route};
+use crate::config::{CertificateConfig, OnRevoked};
+use crate::delivery::swap::Swap;
+use crate::delivery::{Bundle, Deliverable, Distrust, NodeInfo, Staple, route};
 use crate::issuer::{ErrorClass, IssueError, RenewalInfo};
 use crate::lifecycle::explain::{Held, Line, Subject};
 use crate::lifecycle::{
-    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request,
+    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request, Revoked,
 };
+use crate::revocation::watch::Judged;
 use crate::store::{CertificateStore, Generation};
 
 /// A certificate: what is wanted, what there is, what is going on.
@@ -23,6 +25,9 @@ pub(super) struct Managed {
     pub(super) store: CertificateStore,
     pub(super) memory: Memory,
     pub(super) current: Option<Arc<Generation>>,
+    /// What nodes serve; differs from `current` while a swap is under way.
+    pub(super) serving: Option<Arc<Generation>>,
+    pub(super) swap: Option<Swap>,
     /// What was wrong with the stored generation at the start, until a new one is stored.
     pub(super) damage: Option<String>,
     /// The issuer of an order in the journal whose outcome is not known.
@@ -36,6 +41,10 @@ pub(super) struct Managed {
     pub(super) scheduled: Option<Timestamp>,
     /// Issuers that have profiles.
     pub(super) profiles: Arc<[String]>,
+    /// OCSP responses of the generations that are followed.
+    pub(super) staples: Vec<(u64, Arc<Staple>)>,
+    /// What is known of the revocation of the current generation.
+    pub(super) revocation: Option<Judged>,
     seed: u64,
     run: Option<Run>,
     /// The attempt under way was wanted by a window that lies in the past.
@@ -65,6 +74,8 @@ impl Managed {
             store,
             memory,
             current: None,
+            serving: None,
+            swap: None,
             damage: None,
             order_pending: None,
             request: None,
@@ -72,6 +83,8 @@ impl Managed {
             asking: false,
             decision: None,
             scheduled: None,
+            staples: Vec::new(),
+            revocation: None,
             seed,
             run: None,
             hurries: false,
@@ -209,12 +222,25 @@ impl Managed {
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
         self.memory.revoked.retain(|revoked| revoked.generation < generation.number);
         self.current = Some(Arc::new(generation));
+        self.revocation = None;
         self.memory.ari = None;
         self.memory.hurried = if self.hurries { self.memory.hurried.saturating_add(1) } else { 0 };
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {
             self.memory.forget_failures();
         }
+    }
+
+    /// The revocation of the current generation, if it is revoked.
+    pub(super) fn revoked(&self) -> Option<&Revoked> {
+        self.memory.revocation(self.current.as_ref()?.number)
+    }
+
+    /// The OCSP response to present with a generation now: none past its end, none that says good of what is known to
+    /// be revoked.
+    pub(super) fn staple(&self, generation: u64, now: Timestamp) -> Option<&Arc<Staple>> {
+        let (_, staple) = self.staples.iter().find(|(number, _)| *number == generation)?;
+        Some(staple).filter(|staple| staple.next_update > now && self.memory.revocation(generation).is_none())
     }
 
     /// The attempt failed.
@@ -233,10 +259,26 @@ impl Managed {
         news
     }
 
-    /// A generation must not be served. An attempt that is under way goes on.
-    pub(super) fn quarantine(&mut self, generation: u64, reason: String, now: Timestamp) {
-        self.memory.failed(now, None, &IssueError::new(ErrorClass::Refused, reason.clone()));
+    /// A generation must not be served. An attempt that is under way goes on. Who issued what nobody can use is
+    /// to `blame`: after some of them the next issuer gets its turn.
+    pub(super) fn quarantine(
+        &mut self,
+        generation: u64,
+        reason: String,
+        now: Timestamp,
+        blame: Option<&str>,
+    ) {
+        self.memory.failed(now, blame, &IssueError::new(ErrorClass::Refused, reason.clone()));
         self.memory.quarantine(Quarantine { generation, reason, at: now });
+    }
+
+    /// An older generation is current again, and served at once.
+    pub(super) fn go_back_to(&mut self, generation: Arc<Generation>) {
+        self.memory.committed = generation.number;
+        self.serving = Some(Arc::clone(&generation));
+        self.current = Some(generation);
+        self.revocation = None;
+        self.swap = None;
     }
 
     pub(super) fn run_deadline(&self) -> Option<Instant> {
@@ -282,24 +324,39 @@ impl Managed {
         route::goes_to(&self.config, node)
     }
 
-    /// What nodes should serve; nothing if what there is was refused or has expired: nodes would refuse it,
-    /// and that would say nothing about what comes next.
+    /// Whether a generation may be sent to nodes: they would refuse one that has expired, and that would say
+    /// nothing about what comes next.
+    pub(super) fn is_deliverable(&self, generation: &Generation, now: Timestamp) -> bool {
+        generation.is_valid_at(now) && !self.memory.is_quarantined(generation.number)
+    }
+
+    /// What nodes should serve, and hold; `anchors` tells the roots of an issuer.
     pub(super) fn deliverable(
         &self,
-        trust_anchors: Arc<[CertificateDer<'static>]>,
+        anchors: impl Fn(&str) -> Arc<[CertificateDer<'static>]>,
         now: Timestamp,
     ) -> Option<Deliverable> {
         if self.goes_nowhere() {
             return None;
         }
-        let good = |current: &&Arc<Generation>| {
-            current.is_valid_at(now) && !self.memory.is_quarantined(current.number)
-        };
-        let generation = self.current.as_ref().filter(good)?;
-        Some(Deliverable {
+        let bundle = |generation: &Arc<Generation>| Bundle {
             generation: Arc::clone(generation),
+            trust_anchors: anchors(&generation.metadata.issuer),
+            staple: self.staple(generation.number, now).cloned(),
+        };
+        let good = |generation: &&Arc<Generation>| self.is_deliverable(generation, now);
+        let serving = self.serving.as_ref().filter(good)?;
+        let candidate = self.swap.as_ref().and_then(|_| self.current.as_ref().filter(good));
+        let revoked = self.memory.revocation(serving.number);
+        Some(Deliverable {
             config: Arc::clone(&self.config),
-            trust_anchors,
+            serve: bundle(serving),
+            candidate: candidate.map(bundle),
+            distrust: revoked.map(|revoked| Distrust {
+                generation: serving.number,
+                reason: revoked.why().to_owned(),
+                halt: self.config.on_revoked == OnRevoked::Halt,
+            }),
         })
     }
 }

@@ -54,6 +54,7 @@ impl Fixture {
         let number = generation.number;
         self.managed.begin();
         self.managed.obtained(generation, Instant::now() + Duration::from_secs(10));
+        self.managed.serving = self.managed.current.clone();
         number
     }
 }
@@ -65,7 +66,7 @@ fn a_refusal_does_not_disturb_an_attempt_that_is_under_way() {
     let managed = &mut fixture.managed;
     managed.end_run(first);
     managed.begin();
-    managed.quarantine(first, "refused".into(), Timestamp::now());
+    managed.quarantine(first, "refused".into(), Timestamp::now(), None);
     assert!(managed.obtaining, "a second attempt must not start beside it");
     assert!(!managed.end_run(first), "whoever follows the attempt is not told that it failed");
     assert!(managed.is_running());
@@ -76,7 +77,7 @@ fn only_a_proof_ends_the_back_off_after_a_refusal() {
     let mut fixture = fixture();
     let first = fixture.obtain();
     let now = Timestamp::now();
-    fixture.managed.quarantine(first, "refused".into(), now);
+    fixture.managed.quarantine(first, "refused".into(), now, None);
     assert_eq!(fixture.managed.memory.failures, 1);
     let decision = fixture.managed.decide(now, &Issuers::new());
     assert_eq!(decision.action, Action::Wait, "never in a tight loop");
@@ -95,11 +96,11 @@ fn the_refused_and_the_expired_are_not_delivered() {
     let first = fixture.obtain();
     let now = Timestamp::now();
     let managed = &mut fixture.managed;
-    assert_eq!(managed.deliverable([].into(), now).unwrap().generation.number, first);
+    assert_eq!(managed.deliverable(|_| [].into(), now).unwrap().serve.generation.number, first);
     let later = now.checked_add(jiff::SignedDuration::from_hours(2)).unwrap();
-    assert!(managed.deliverable([].into(), later).is_none());
-    managed.quarantine(first, "refused".into(), now);
-    assert!(managed.deliverable([].into(), now).is_none());
+    assert!(managed.deliverable(|_| [].into(), later).is_none());
+    managed.quarantine(first, "refused".into(), now, None);
+    assert!(managed.deliverable(|_| [].into(), now).is_none());
 }
 
 #[test]
@@ -107,5 +108,5 @@ fn numbers_that_start_again_are_not_taken_for_refused_ones() {
     let mut fixture = fixture();
     fixture.managed.memory.quarantine(Quarantine { generation: 1, reason: "x".into(), at: Timestamp::now() });
     assert_eq!(fixture.obtain(), 1);
-    assert!(fixture.managed.deliverable([].into(), Timestamp::now()).is_some());
+    assert!(fixture.managed.deliverable(|_| [].into(), Timestamp::now()).is_some());
 }

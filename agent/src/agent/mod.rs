@@ -5,14 +5,22 @@
 
 mod accounts;
 mod attempts;
+mod authorities;
 mod calendar;
 mod commands;
 mod deliveries;
+mod disk;
+mod drills;
+mod findings;
+mod halts;
 mod incidents;
 mod issuers;
 mod managed;
+mod revocations;
 mod start;
 mod status;
+mod swaps;
+mod troubles;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -21,22 +29,26 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{self, Step, StepKind};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::alert::rates::Rates;
 use crate::clock::{Clock, ClockWatch};
 use crate::config::Config;
 use crate::delivery::record::Records;
-use crate::delivery::{Desired, Event, NodeInfo};
+use crate::delivery::{Desired, Event, NodeInfo, Wishes};
 use crate::lifecycle::{self, Action, Issuers};
 use crate::steps::{self, Steps};
 use crate::store::{HistoryEntry, Store};
 use attempts::{Ended, Underway};
 pub use commands::{Command, Followed, Found, PlanFacts, STATUS_PART};
+use disk::{Disk, Document};
+pub use halts::NodeOrder;
 use incidents::Incidents;
 use issuers::Source;
 use managed::Managed;
+use revocations::Revocations;
 pub use start::{StartError, run};
 
 /// Deadlines are wall-clock instants, looked at again at least this often, so that a suspended machine or a
@@ -61,6 +73,8 @@ struct Agent {
     clock: Arc<dyn Clock>,
     /// [`LONGEST_SLEEP`]; tests do not have the time.
     longest_sleep: Duration,
+    /// Makes this agent differ from another.
+    seed: u64,
     started_at: Timestamp,
     steps: Arc<Steps>,
     sources: BTreeMap<String, Source>,
@@ -73,6 +87,8 @@ struct Agent {
     schedule: BinaryHeap<Reverse<(Timestamp, Arc<str>)>>,
     nodes: BTreeMap<String, Connected>,
     records: Records,
+    /// What is rehearsed, by name of the certificate.
+    shadows: BTreeMap<String, drills::ActiveShadow>,
     refused_peers: u64,
     panics: u64,
     desired: watch::Sender<Desired>,
@@ -84,9 +100,15 @@ struct Agent {
     /// Runs whose proof has a deadline.
     runs: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
     incidents: Incidents,
+    /// Failed handshakes on nodes.
+    rates: Rates,
+    disk: Disk,
+    revocations: Revocations,
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
+    /// Something of an embedded CA has changed.
+    authorities_changed: Arc<Notify>,
 }
 
 impl Agent {
@@ -98,40 +120,56 @@ impl Agent {
         mut calendar: mpsc::Receiver<()>,
         shutdown: CancellationToken,
     ) {
+        self.resume_swaps();
         for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
             self.look_at(&name);
         }
+        self.follow_all();
         self.unpublished = true;
+        self.forget_machine(self.clock.now());
+        self.forget_gone(self.clock.now());
+        self.tell_paired();
+        let authorities_changed = Arc::clone(&self.authorities_changed);
         loop {
+            self.follow_authorities();
             self.publish();
+            self.keep_incidents(false);
             let wake = self.wake();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(wake) => {}
                 Some(()) = calendar.recv() => {}
+                () = authorities_changed.notified() => {}
                 Some(event) = events.recv() => self.delivery_event(event),
                 Some(command) = commands.recv() => self.command(command),
                 Some(ended) = self.attempts.join_next_with_id() => self.attempt_ended(ended),
+                Some(ended) = self.revocations.next() => self.told(ended),
             }
             self.watch_clock();
             self.check_deadlines();
             self.look_at_due();
+            self.check_revocation();
             self.save_issuers(false);
         }
         self.save_issuers(true);
+        self.keep_incidents(true);
     }
 
     /// How long nothing happens by itself.
     fn wake(&self) -> Duration {
         let now = self.clock.now();
         let mut wake = self.longest_sleep;
-        if let Some(Reverse((at, _))) = self.schedule.peek() {
+        let scheduled = self.schedule.peek().map(|Reverse((at, _))| *at);
+        for at in scheduled.into_iter().chain(self.revocations.wake()) {
             let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
             // Never a busy loop, should a deadline lie a fraction of a millisecond ahead.
             wake = wake.min(left.max(Duration::from_millis(1)));
         }
         if let Some(Reverse((deadline, _))) = self.runs.peek() {
             wake = wake.min(deadline.saturating_duration_since(Instant::now()));
+        }
+        if let Some(left) = self.incidents.wake(now) {
+            wake = wake.min(left.max(Duration::from_millis(1)));
         }
         if let Some(since) = self.issuers_changed {
             wake = wake.min(SAVE_LIMITS_EVERY.saturating_sub(since.elapsed()));
@@ -163,11 +201,22 @@ impl Agent {
 
     /// Decides about one certificate, and acts or puts it on the schedule.
     fn look_at(&mut self, name: &str) {
+        let expiry = self.judge_expiry(name);
+        let wake = self.act_on(name);
+        let Some(wake) = wake.into_iter().chain(expiry).min() else { return };
+        let Some(managed) = self.certificates.get_mut(name) else { return };
+        managed.scheduled = Some(wake);
+        let key = Arc::clone(&managed.name);
+        self.schedule.push(Reverse((wake, key)));
+    }
+
+    /// Acts as is decided; gives when to decide again, or nothing while an attempt is under way.
+    fn act_on(&mut self, name: &str) -> Option<Timestamp> {
         let now = self.now_for(name);
         let canary = self.clock_is_doubted();
-        let Some(managed) = self.certificates.get_mut(name) else { return };
+        let managed = self.certificates.get_mut(name)?;
         if managed.obtaining {
-            return;
+            return None;
         }
         let decision = managed.decide(now, &self.issuers).clone();
         let wake = match decision.action {
@@ -178,8 +227,14 @@ impl Agent {
             {
                 lifecycle::plus(now, issuers::CANARY_PAUSE)
             }
-            Action::Obtain { issuer } => return self.obtain(name, &issuer),
-            Action::Rehearse { at, issuer } => return self.rehearse(name, &at, &issuer),
+            Action::Obtain { issuer } => {
+                self.obtain(name, &issuer);
+                return None;
+            }
+            Action::Rehearse { at, issuer } => {
+                self.rehearse(name, &at, &issuer);
+                return None;
+            }
             Action::AskRenewalInfo { issuer } => {
                 if !managed.asking {
                     self.ask(name, &issuer);
@@ -188,12 +243,8 @@ impl Agent {
                 decision.at
             }
         };
-        let Some(managed) = self.certificates.get_mut(name) else { return };
         // Decided in the time of the CA, woken by our own clock.
-        let wake = lifecycle::plus(wake, self.clock.now().duration_since(now));
-        managed.scheduled = Some(wake);
-        let key = Arc::clone(&managed.name);
-        self.schedule.push(Reverse((wake, key)));
+        Some(lifecycle::plus(wake, self.clock.now().duration_since(now)))
     }
 
     /// Tells all nodes what they should serve, if that has changed.
@@ -202,12 +253,28 @@ impl Agent {
             return;
         }
         let now = self.clock.now();
-        let deliverables = self.certificates.iter().filter_map(|(name, managed)| {
-            let source = self.sources.get(&managed.current.as_ref()?.metadata.issuer);
-            let anchors = source.map(|source| Arc::clone(&source.trust)).unwrap_or_default();
-            Some((name.clone(), managed.deliverable(anchors, now)?))
-        });
-        self.desired.send_replace(Arc::new(deliverables.collect()));
+        let anchors = |issuer: &str| {
+            self.sources.get(issuer).map(|source| Arc::clone(&source.trust)).unwrap_or_default()
+        };
+        let deliverables = self
+            .certificates
+            .iter()
+            .filter_map(|(name, managed)| Some((name.clone(), managed.deliverable(anchors, now)?)));
+        self.desired.send_replace(Arc::new(Wishes {
+            certificates: deliverables.collect(),
+            halts: self.records.halts.clone(),
+            trust: self
+                .sources
+                .iter()
+                .filter(|(_, source)| source.issuer.as_internal().is_some())
+                .map(|(name, source)| (name.clone(), Arc::clone(&source.trust)))
+                .collect(),
+            shadows: self
+                .shadows
+                .iter()
+                .map(|(name, active)| (name.clone(), active.shadow.clone()))
+                .collect(),
+        }));
     }
 
     fn step(&self, name: &str, generation: u64, kind: StepKind, detail: String) {
@@ -218,6 +285,7 @@ impl Agent {
                 | StepKind::Quarantined
                 | StepKind::RolledBack
                 | StepKind::Started
+                | StepKind::Distrusted
         ) {
             self.remember(name, generation, kind, &detail);
         }
@@ -235,21 +303,27 @@ impl Agent {
         let Some(managed) = self.certificates.get(name) else { return };
         let what = Step { kind: kind.into(), ..Step::default() }.kind().as_str_name().to_lowercase();
         let entry = HistoryEntry { at: self.clock.now(), generation, what, detail: detail.to_owned() };
-        if let Err(error) = managed.store.append_history(&entry) {
+        let written = managed.store.append_history(&entry);
+        if let Err(error) = &written {
             tracing::warn!(certificate = name, %error, "cannot write the history");
         }
+        self.disk.note(Document::History(name.to_owned()), &written);
     }
 
     fn save_memory(&self, name: &str) {
         let Some(managed) = self.certificates.get(name) else { return };
-        if let Err(error) = managed.store.save_memory(&managed.memory) {
+        let written = managed.store.save_memory(&managed.memory);
+        if let Err(error) = &written {
             tracing::error!(certificate = name, %error, "cannot remember; a restart would forget this");
         }
+        self.disk.note(Document::Memory(name.to_owned()), &written);
     }
 
     fn save_records(&self) {
-        if let Err(error) = self.store.save_json(start::RECORDS, &self.records) {
+        let written = self.store.save_json(start::RECORDS, &self.records);
+        if let Err(error) = &written {
             tracing::error!(%error, "cannot remember what nodes serve; a restart would forget this");
         }
+        self.disk.note(Document::Records, &written);
     }
 }

@@ -9,26 +9,32 @@ use sealwire_proto::anchors::{AnchorError, Anchors};
 use sealwire_proto::socket::{ListenError, Listener};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use super::disk::Disk;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
+use super::revocations::Revocations;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
+use crate::alert::rates::Rates;
+use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
 use crate::issuer::acme::{AcmeIssuer, Challenges};
-use crate::issuer::internal::InternalIssuer;
+use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
+use crate::revocation::fetch::Http;
+use crate::revocation::inquiry::Inquiry;
 use crate::steps::Steps;
 use crate::store::{Store, StoreError};
 
@@ -95,6 +101,12 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
+    /// Who is told of incidents.
+    #[error(transparent)]
+    Alerts(#[from] AlertError),
+    /// What asks about revocation.
+    #[error("cannot set up questions about revocation: {0}")]
+    Revocation(String),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -131,7 +143,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
     let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
-    let agent = Agent::new(config, clock, store, sources, Arc::clone(&steps), desired)?;
+    let mut agent = Agent::new(config, Arc::clone(&clock), store, sources, Arc::clone(&steps), desired)?;
+    let spool = agent.store.dir().join(alert::SPOOL);
+    let current = agent.incidents.current();
+    let alerts = Alerts::start(&agent.config.alerts, &spool, &clock, agent.seed, &current, &tasks)?;
+    agent.incidents.tell(alerts);
     let config = &agent.config;
     let (event_sender, events) = mpsc::channel(QUEUE);
     let (command_sender, commands) = mpsc::channel(QUEUE);
@@ -191,11 +207,21 @@ impl Agent {
     ) -> Result<Self, StartError> {
         let mut issuers = known(&config);
         issuers::load_limits(&store, &mut issuers)?;
-        let certificates = certificates(&mut config, &store)?;
+        let seed = identity(&store)?.seed;
+        let certificates = certificates(&mut config, &store, seed)?;
+        let inquiry = inquiry(&config, &clock)?;
         let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
         records.retain_certificates(|name| certificates.contains_key(name));
+        let incidents = Incidents::load(&store, &config.alerts, seed)?;
+        let rates = Rates::new(config.alerts.rates.clone());
+        let authorities_changed = Arc::new(Notify::new());
+        for internal in sources.values().filter_map(|source| source.issuer.as_internal()) {
+            internal.notify(Arc::clone(&authorities_changed));
+        }
         Ok(Self {
+            seed,
             started_at: clock.now(),
+            revocations: Revocations::new(&config, inquiry, seed),
             config,
             store,
             clock,
@@ -208,6 +234,7 @@ impl Agent {
             schedule: BinaryHeap::new(),
             nodes: BTreeMap::new(),
             records,
+            shadows: BTreeMap::new(),
             refused_peers: 0,
             panics: 0,
             desired,
@@ -215,9 +242,12 @@ impl Agent {
             attempts: JoinSet::new(),
             underway: HashMap::new(),
             runs: BinaryHeap::new(),
-            incidents: Incidents::default(),
+            incidents,
+            rates,
+            disk: Disk::default(),
             clock_watch: ClockWatch::default(),
             time_asked: None,
+            authorities_changed,
         })
     }
 }
@@ -229,11 +259,21 @@ async fn sources(
     tasks: &CancellationToken,
 ) -> Result<BTreeMap<String, Source>, StartError> {
     let mut sources = BTreeMap::new();
+    let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, internal) in &config.internal {
         let dir = store.dir().join("ca").join(name);
         let issuer = InternalIssuer::open(name.clone(), dir, internal.clone(), Arc::clone(clock))
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        add(&mut sources, Arc::new(issuer), PARALLEL_INTERNAL)?;
+        let issuer = Arc::new(issuer);
+        if let Some(publish) = &internal.publish {
+            published.entry(publish.listen).or_default().push(Arc::clone(&issuer));
+        }
+        tokio::spawn(Arc::clone(&issuer).keep(tasks.clone()));
+        add(&mut sources, issuer, PARALLEL_INTERNAL)?;
+    }
+    for (address, issuers) in published {
+        let listener = listen("internal.NAME.publish.listen", address).await?;
+        tokio::spawn(Publication::new(issuers).serve(listener, tasks.clone()));
     }
     if config.acme.is_empty() {
         return Ok(sources);
@@ -290,16 +330,31 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
+/// The agent's own; made on its first start.
+fn identity(store: &Store) -> Result<Identity, StoreError> {
+    if let Some(identity) = store.load_json(AGENT)? {
+        return Ok(identity);
+    }
+    let identity = Identity { seed: fastrand::u64(..) };
+    store.save_json(AGENT, &identity)?;
+    Ok(identity)
+}
+
+/// Who asks about revocation, unless that is switched off.
+fn inquiry(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Inquiry>, StartError> {
+    if !config.revocation.check {
+        return Ok(None);
+    }
+    let fetch = Arc::new(Http::new().map_err(StartError::Revocation)?);
+    Ok(Some(Inquiry::new(fetch, &config.state_dir, config.revocation.limits(), Arc::clone(clock))))
+}
+
 /// Takes them out of the configuration: ten thousand of them twice would be much of the agent's memory.
-fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
-    let identity: Identity = match store.load_json(AGENT)? {
-        Some(identity) => identity,
-        None => {
-            let identity = Identity { seed: fastrand::u64(..) };
-            store.save_json(AGENT, &identity)?;
-            identity
-        }
-    };
+fn certificates(
+    config: &mut Config,
+    store: &Store,
+    seed: u64,
+) -> Result<BTreeMap<String, Box<Managed>>, StartError> {
     let mut certificates = BTreeMap::new();
     let profiles: Arc<[String]> = config.acme.keys().cloned().collect();
     for certificate in std::mem::take(&mut config.certificates) {
@@ -307,7 +362,7 @@ fn certificates(config: &mut Config, store: &Store) -> Result<BTreeMap<String, B
         let own = store.certificate(&name)?;
         let memory = own.memory()?;
         let loaded = own.load(&memory)?;
-        let seed = identity.seed ^ seed_of(&name);
+        let seed = seed ^ seed_of(&name);
         let policy = policy(&certificate);
         let mut managed = Managed::new(certificate, policy, own, memory, seed);
         if let Some(damage) = &loaded.damage {
@@ -360,3 +415,7 @@ fn seed_of(name: &str) -> u64 {
 #[cfg(test)]
 #[path = "loop_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "revocations_tests.rs"]
+mod revocations_tests;

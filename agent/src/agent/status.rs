@@ -4,13 +4,14 @@ use std::ops::Bound;
 
 use jiff::Timestamp;
 use sealwire_proto::v1::{
-    self, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
+    BreakerState, CertificateStatus, DeliveryStatus, GenerationStatus, NodeStatus, StatusReply,
 };
 
 use super::managed::Managed;
 use super::{Agent, Connected, STATUS_PART};
 use crate::delivery::record::Record;
 use crate::delivery::route;
+use crate::incident::Incident;
 use crate::lifecycle::{self, Action};
 
 impl Agent {
@@ -34,15 +35,7 @@ impl Agent {
             nodes: self.nodes(),
             refused_peers: self.refused_peers,
             panics: self.panics,
-            incidents: self
-                .incidents
-                .open()
-                .map(|(about, incident)| v1::Incident {
-                    about: about.to_owned(),
-                    since_ms: incident.since.as_millisecond(),
-                    text: incident.text.clone(),
-                })
-                .collect(),
+            incidents: self.incidents.open().map(Incident::to_message).collect(),
         }
     }
 
@@ -74,6 +67,7 @@ impl Agent {
             deliveries: self.deliveries(managed),
             state: self.state(managed, now).to_owned(),
             orders: managed.memory.orders,
+            revocation: self.revocation_status(managed),
         }
     }
 
@@ -88,6 +82,9 @@ impl Agent {
         };
         if !current.is_valid_at(now) {
             return "expired";
+        }
+        if managed.revoked().is_some() {
+            return "revoked";
         }
         if managed.refusal().is_some() {
             return "refused";
@@ -130,6 +127,8 @@ impl Agent {
             nack_reason: nack.map(|nack| nack.reason.clone()).unwrap_or_default(),
             nack_detail: nack.map(|nack| nack.detail.clone()).unwrap_or_default(),
             proof_error: record.proof_error.clone().unwrap_or_default(),
+            prepared: record.prepared,
+            stapled: record.stapled,
         }
     }
 
@@ -151,6 +150,7 @@ impl Agent {
             .server_names
             .iter()
             .filter(|name| !identifiers().any(|identifier| route::covers(identifier, name)));
+        let breaker = node.report.breaker.as_ref();
         NodeStatus {
             node_id: node.info.id.clone(),
             connected: true,
@@ -163,7 +163,18 @@ impl Agent {
             handshakes: node.report.handshakes,
             handshake_failures: node.report.handshake_failures,
             uncovered_names: uncovered.cloned().collect(),
+            breaker: breaker.map(|breaker| breaker_word(breaker.state()).to_owned()).unwrap_or_default(),
+            breaker_detail: breaker.map(|breaker| breaker.detail.clone()).unwrap_or_default(),
         }
+    }
+}
+
+fn breaker_word(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Unspecified => "",
+        BreakerState::Closed => "closed",
+        BreakerState::Open => "open",
+        BreakerState::HalfOpen => "half-open",
     }
 }
 

@@ -10,9 +10,12 @@ mod ca;
 mod client;
 mod config;
 mod doctor;
+mod drill;
 mod history;
 mod import;
+mod incidents;
 mod inspect;
+mod node;
 mod plan;
 mod renew;
 mod run;
@@ -55,6 +58,8 @@ enum Command {
     Renew(renew::Renew),
     /// Show every certificate, what is served where, and what happens next.
     Status(status::Status),
+    /// Show what is wrong and what to do about it, and what waits to be told to whom.
+    Incidents(incidents::Incidents),
     /// Show the certificates in a file, at a server, or of a configured name.
     Inspect(inspect::Inspect),
     /// Show every order that is foreseen, by the rules that decide.
@@ -69,6 +74,12 @@ enum Command {
     Import(import::Import),
     /// Follow every step of every certificate as it happens.
     Watch,
+    /// Rehearse, with real certificates and nodes, without touching what is served.
+    #[command(subcommand)]
+    Drill(drill::Drill),
+    /// Halt nodes by hand, or let them go on.
+    #[command(subcommand)]
+    Node(node::Node),
     /// The embedded CA.
     #[command(subcommand)]
     Ca(ca::Ca),
@@ -112,7 +123,10 @@ impl Cli {
             Command::Import(command) => command.run(&global),
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
+            Command::Incidents(command) => block_on(command.run(&global)),
             Command::Inspect(command) => block_on(command.run(&global)),
+            Command::Drill(command) => block_on(command.run(&global)),
+            Command::Node(command) => block_on(command.run(&global)),
             Command::Plan(command) => block_on(command.run(&global)),
             Command::Why(command) => block_on(command.run(&global)),
             Command::Doctor(command) => block_on(command.run(&global)),

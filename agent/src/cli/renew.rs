@@ -41,7 +41,7 @@ pub(super) async fn watch(global: &Global) -> Outcome {
 }
 
 /// Prints steps as they come and counts the certificates that failed.
-async fn print_steps(mut steps: Streaming<Step>) -> Result<usize, Failure> {
+pub(super) async fn print_steps(mut steps: Streaming<Step>) -> Result<usize, Failure> {
     let mut failed = 0;
     while let Some(step) = steps.next().await {
         let step = step.map_err(|status| failure(&status))?;
@@ -83,5 +83,9 @@ fn word(kind: StepKind) -> &'static str {
         StepKind::Nacked => "NACKED",
         StepKind::RolledBack => "rolled back",
         StepKind::Quarantined => "quarantined",
+        StepKind::Prepared => "prepared",
+        StepKind::Committed => "committed",
+        StepKind::Stapled => "stapled",
+        StepKind::Distrusted => "REVOKED",
     }
 }

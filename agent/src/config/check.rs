@@ -7,22 +7,22 @@ use std::time::Duration;
 use rustls_pki_types::DnsName;
 use sealwire_config::{Fault, absolute_path};
 
-use super::{AcmeConfig, CertificateConfig, Config, InternalConfig};
+use super::check_internal::check_internal;
+use super::{AcmeConfig, CertificateConfig, Config, OcspMode};
+use crate::outgoing::is_sound;
 
-/// Shortest leaf: below this, clock skew and a slow disk eat the lifetime.
-const MIN_LEAF_LIFETIME: Duration = Duration::from_mins(2);
-/// Longest leaf: what browsers took from any CA before the Web PKI went shorter (398 days).
-const MAX_LEAF_LIFETIME: Duration = Duration::from_hours(24 * 398);
 /// Let's Encrypt's limit on identifiers per certificate.
 const MAX_IDENTIFIERS: usize = 100;
+/// A stale staple that may be served for longer is worth nothing.
+const MAX_OCSP_GRACE: Duration = Duration::from_hours(24 * 7);
 /// More would only wait at the CA.
 const MAX_PARALLEL_ORDERS: usize = 256;
 /// Leaves room for the rest of a path within the usual limits of file systems.
 const MAX_NAME_BYTES: usize = 64;
 
-type Checked = Result<(), Fault>;
+pub(super) type Checked = Result<(), Fault>;
 
-fn fault<T>(path: &[&str], message: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn fault<T>(path: &[&str], message: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::new(path, message))
 }
 
@@ -35,8 +35,10 @@ pub(super) fn check(config: &mut Config) -> Checked {
         return fault(&["admin", "socket"], "must differ from delivery.socket");
     }
     config.log.check()?;
+    super::alerts::check(&config.alerts)?;
+    config.revocation.check()?;
     for (name, internal) in &config.internal {
-        check_internal(name, internal)?;
+        check_internal(name, internal, config)?;
     }
     for (name, acme) in &config.acme {
         check_acme(name, acme)?;
@@ -72,45 +74,9 @@ pub(super) fn plain_name(path: &[&str], name: &str) -> Checked {
     )
 }
 
-fn check_internal(name: &str, config: &InternalConfig) -> Checked {
-    plain_name(&["internal", name], name)?;
-    if !(MIN_LEAF_LIFETIME..=MAX_LEAF_LIFETIME).contains(&config.leaf_lifetime) {
-        return fault(
-            &["internal", name, "leaf_lifetime"],
-            format!("{:?} is out of range, expected 2 minutes to 398 days", config.leaf_lifetime),
-        );
-    }
-    for (position, permitted) in config.permitted.iter().enumerate() {
-        let block = permitted.split_once('/').is_some_and(|(address, bits)| {
-            let most = match address.parse::<IpAddr>() {
-                Ok(IpAddr::V4(_)) => 32,
-                Ok(IpAddr::V6(_)) => 128,
-                Err(_) => return false,
-            };
-            bits.parse::<u8>().is_ok_and(|bits| bits <= most)
-        });
-        if !block && !is_dns_name(permitted) {
-            return fault(
-                &["internal", name, "permitted", &position.to_string()],
-                format!("\"{permitted}\": expected a DNS suffix (svc.example) or a block (10.0.0.0/8)"),
-            );
-        }
-    }
-    Ok(())
-}
-
 fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
     plain_name(&["acme", name], name)?;
-    let host = config.directory.parse::<http::Uri>().ok().and_then(|uri| {
-        let host = uri.host()?.trim_matches(['[', ']']).to_owned();
-        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        match uri.scheme_str() {
-            Some("https") => Some(host),
-            Some("http") if loopback => Some(host),
-            _ => None,
-        }
-    });
-    if host.is_none() {
+    if !is_sound(&config.directory) {
         return fault(
             &["acme", name, "directory"],
             format!("\"{}\": expected the https URL of an ACME directory", config.directory),
@@ -139,6 +105,12 @@ fn check_acme(name: &str, config: &AcmeConfig) -> Checked {
     }
     if let Some(profile) = &config.profile {
         check_profile(&["acme", name, "profile"], profile)?;
+    }
+    if let Some(position) = config.issued_by.iter().position(|name| name.trim().is_empty()) {
+        return Err(Fault::new(
+            &["acme", name, "issued_by", &position.to_string()],
+            "is empty, expected an organization or common name",
+        ));
     }
     if config.preferred_chain.as_deref().is_some_and(|root| root.trim().is_empty()) {
         return fault(
@@ -189,6 +161,18 @@ fn check_certificates(config: &mut Config) -> Checked {
         }
         if let Some(maintenance) = &certificate.maintenance {
             maintenance.windows().or_else(|error| fault(&["certificate", &index, "maintenance"], error))?;
+        }
+        if certificate.ocsp_grace > MAX_OCSP_GRACE {
+            return fault(
+                &["certificate", &index, "ocsp_grace"],
+                format!("{:?} is out of range, expected at most 7 days", certificate.ocsp_grace),
+            );
+        }
+        if certificate.ocsp == OcspMode::Require && !config.revocation.check {
+            return fault(
+                &["certificate", &index, "ocsp"],
+                "\"require\" needs OCSP responses, and revocation.check = false fetches none: remove either",
+            );
         }
         check_identifiers(&index, certificate)?;
         fill_issuers(&index, certificate, &issuers)?;
@@ -243,7 +227,7 @@ fn normal_identifier(text: &str) -> Option<String> {
     is_dns_name(base).then(|| lower.clone())
 }
 
-fn is_dns_name(text: &str) -> bool {
+pub(super) fn is_dns_name(text: &str) -> bool {
     !text.ends_with('.') && !text.contains('*') && DnsName::try_from(text).is_ok()
 }
 

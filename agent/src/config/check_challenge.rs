@@ -1,12 +1,12 @@
 //! Which challenge types, providers and identifiers go together.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 use sealwire_config::{Fault, absolute_path};
 
 use super::{CertificateConfig, ChallengeKind, Config, DnsConfig, DnsType};
+use crate::outgoing::is_sound;
 
 type Checked = Result<(), Fault>;
 
@@ -164,7 +164,7 @@ fn check_dns(name: &str, dns: &DnsConfig) -> Checked {
         return fault(&["dns", name], "tsig_name and tsig_key_file belong together: set both or none");
     }
     match &dns.url {
-        Some(url) if !sound_url(url) => fault(
+        Some(url) if !is_sound(url) => fault(
             &["dns", name, "url"],
             format!(
                 "\"{url}\": expected an https URL, or http to this machine (127.0.0.1, [::1], localhost)"
@@ -172,15 +172,6 @@ fn check_dns(name: &str, dns: &DnsConfig) -> Checked {
         ),
         _ => Ok(()),
     }
-}
-
-/// https, or http that does not leave the machine: what is sent decides who gets certificates.
-fn sound_url(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else { return false };
-    let Some(host) = uri.host() else { return false };
-    let host = host.trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && loopback)
 }
 
 #[cfg(test)]

@@ -2,10 +2,13 @@
 //! in `SEALWIRE_DELIVERY__SOCKET`). Unknown keys are refused, and every error names the file, the line, the
 //! key and what is expected.
 
+mod alerts;
 mod challenge;
 mod check;
 mod check_challenge;
+mod check_internal;
 mod lifecycle;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,11 +21,16 @@ use sealwire_config::duration;
 use sealwire_proto::socket::PeerPolicy;
 use serde::Deserialize;
 
+pub use self::alerts::{
+    AlertmanagerConfig, AlertsConfig, MinSeverity, PagerdutyConfig, RatesConfig, WebhookConfig,
+};
 pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
 pub use crate::keys::KeyType;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
+pub use revocation::RevocationConfig;
+pub(crate) use revocation::signed;
 pub use sealwire_config::{ConfigError, Log};
 
 /// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
@@ -55,6 +63,12 @@ pub struct Config {
     /// Who sets TXT records for DNS-01, by name.
     #[serde(default)]
     pub dns: BTreeMap<String, DnsConfig>,
+    /// Who is told of incidents.
+    #[serde(default)]
+    pub alerts: AlertsConfig,
+    /// How revocation is watched.
+    #[serde(default)]
+    pub revocation: RevocationConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -143,12 +157,50 @@ pub struct InternalConfig {
     pub organization: Option<String>,
     /// DNS suffixes and address blocks that the CA may issue for (name constraints); empty: any.
     pub permitted: Vec<String>,
+    /// `[internal.NAME.publish]`: where others find what is revoked; unset: nowhere, and certificates carry no
+    /// URLs.
+    pub publish: Option<PublishConfig>,
+    /// Clients with a copy of the root, each confirmed by name before a new root issues. Unset: they are
+    /// confirmed as a whole. Empty: there are none besides the nodes.
+    pub clients: Option<Vec<String>>,
 }
 
 impl Default for InternalConfig {
     fn default() -> Self {
-        Self { leaf_lifetime: Duration::from_hours(24), organization: None, permitted: Vec::new() }
+        Self {
+            leaf_lifetime: Duration::from_hours(24),
+            organization: None,
+            permitted: Vec::new(),
+            publish: None,
+            clients: None,
+        }
     }
+}
+
+/// `[internal.NAME.publish]`: revocation lists, OCSP answers and CA certificates over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishConfig {
+    /// Where to listen; several issuers may share it.
+    pub listen: SocketAddr,
+    /// How others reach it, as `http://HOST[:PORT]`; it is written into every certificate.
+    pub url: String,
+    /// How long a revocation list is good for: 10 minutes to 7 days. A new one comes at half of it.
+    #[serde(default = "default_crl_lifetime", deserialize_with = "duration")]
+    pub crl_lifetime: Duration,
+    /// How long an OCSP answer is good for: 5 minutes to 24 hours.
+    #[serde(default = "default_ocsp_lifetime", deserialize_with = "duration")]
+    pub ocsp_lifetime: Duration,
+}
+
+/// An outage of half a day is survived by everybody who fetched the list before.
+fn default_crl_lifetime() -> Duration {
+    Duration::from_hours(24)
+}
+
+/// Short, because an answer that was fetched before a revocation is believed until its end.
+fn default_ocsp_lifetime() -> Duration {
+    Duration::from_hours(1)
 }
 
 /// `[acme.NAME]`: a CA that speaks ACME (RFC 8555).
@@ -178,6 +230,9 @@ pub struct AcmeConfig {
     /// Common name of the root that chains should build to, where the CA offers several.
     #[serde(default)]
     pub preferred_chain: Option<String>,
+    /// Organizations or common names, one of which the issuer of every leaf must have; empty: any.
+    #[serde(default)]
+    pub issued_by: Vec<String>,
     /// `[acme.NAME.eab]`: what ties a new account to one at the CA's website.
     #[serde(default)]
     pub eab: Option<EabConfig>,
@@ -217,6 +272,7 @@ impl AcmeConfig {
             profile: None,
             lifetimes: BTreeMap::new(),
             preferred_chain: None,
+            issued_by: Vec::new(),
             eab: None,
             timeout: default_order_timeout(),
             parallel_orders: default_parallel_orders(),
@@ -273,6 +329,15 @@ pub struct CertificateConfig {
     /// When renewals should happen, if they can choose.
     #[serde(default)]
     pub maintenance: Option<MaintenanceConfig>,
+    /// Whether OCSP responses are stapled.
+    #[serde(default)]
+    pub ocsp: OcspMode,
+    /// With `ocsp = "require"`: for how long after the end of the last staple nodes may still serve it.
+    #[serde(default = "default_ocsp_grace", deserialize_with = "duration")]
+    pub ocsp_grace: Duration,
+    /// What nodes do when it is revoked, besides getting another one as soon as there is one.
+    #[serde(default)]
+    pub on_revoked: OnRevoked,
     /// How its names are validated; unset: as the issuer says.
     #[serde(default)]
     pub challenges: Option<Vec<ChallengeKind>>,
@@ -295,10 +360,42 @@ impl CertificateConfig {
             reuse_key: false,
             nodes: None,
             maintenance: None,
+            ocsp: OcspMode::default(),
+            ocsp_grace: default_ocsp_grace(),
+            on_revoked: OnRevoked::default(),
             challenges: None,
             dns: None,
         }
     }
+}
+
+/// What is done with OCSP responses for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OcspMode {
+    /// Not fetched, not presented; revocation is found by CRL and renewal information.
+    Off,
+    /// Presented when there is one; a responder that is down changes nothing.
+    #[default]
+    Prefer,
+    /// Without one nodes halt once the grace is over.
+    Require,
+}
+
+/// What nodes do with a revoked certificate until another one is proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRevoked {
+    /// They go on serving it.
+    #[default]
+    Replace,
+    /// They open their breaker.
+    Halt,
+}
+
+/// A responder's outage of an hour is not yet a reason to stop.
+fn default_ocsp_grace() -> Duration {
+    Duration::from_hours(1)
 }
 
 fn default_state_dir() -> PathBuf {

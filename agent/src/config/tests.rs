@@ -18,7 +18,7 @@ fn load_here(text: &str) -> Result<Config, ConfigError> {
     Config::from_text(Path::new("t.toml"), text)
 }
 
-fn load(text: &str) -> Result<Config, ConfigError> {
+pub(super) fn load(text: &str) -> Result<Config, ConfigError> {
     let _unchanged = ENVIRONMENT.read().unwrap();
     load_here(text)
 }
@@ -46,7 +46,7 @@ fn errors_name_file_line_and_key() {
     assert_eq!(
         error_of("leaf_lifetime = \"10m\"", "leaf_livetime = \"10m\""),
         "t.toml:4: internal.pki.leaf_livetime: unknown key; expected one of `leaf_lifetime`, `organization`, \
-         `permitted`"
+         `permitted`, `publish`, `clients`"
     );
     let text = error_of("identifiers = [\"A.example\", \"127.0.0.1\"]", "identifiers = 7");
     assert!(
@@ -80,6 +80,21 @@ fn certificates_need_known_issuers_and_single_names() {
     let text = error_of("\"127.0.0.1\"", "\"a.example\"");
     assert!(text.ends_with("\"a.example\" stands twice"), "{text}");
     assert!(load("state_dir = \"/s\"").unwrap_err().to_string().contains("no [[certificate]]"));
+}
+
+#[test]
+fn revocation_has_bounds_and_require_needs_it() {
+    let with = |line: &str| error_of("[internal.pki]", &format!("[revocation]\n{line}\n[internal.pki]"));
+    let text = with("min_interval = \"500ms\"");
+    assert!(text.starts_with("t.toml:4: revocation.min_interval: 500ms is out of range"), "{text}");
+    let text = with("min_interval = \"10m\"\nmax_interval = \"5m\"");
+    assert!(text.contains("revocation.max_interval: 300s is out of range"), "{text}");
+    let text = with("crl_max_bytes = 10");
+    assert!(text.contains("expected 1 KiB to 1 GiB"), "{text}");
+    let required = GOOD.replace("name = \"web\"", "name = \"web\"\nocsp = \"require\"");
+    load(&required).unwrap();
+    let text = load(&format!("{required}[revocation]\ncheck = false\n")).unwrap_err().to_string();
+    assert!(text.contains("certificate.0.ocsp: \"require\" needs OCSP responses"), "{text}");
 }
 
 #[test]
@@ -145,4 +160,42 @@ fn environment_overrides_and_is_named_in_errors() {
         assert!(text.starts_with("environment variable SEALWIRE_DELIVERY__SOCKETT: "), "{text}");
         Ok(())
     });
+}
+
+#[test]
+fn what_a_ca_publishes_is_checked() {
+    let with = |lines: &str| error_of("[internal.pki]", &format!("[internal.pki]\n{lines}"));
+    let publish = |url: &str, more: &str| {
+        with(&format!("publish = {{ listen = \"127.0.0.1:8089\", url = \"{url}\"{more} }}"))
+    };
+    for url in [
+        "https://pki.internal",
+        "pki.internal",
+        "http://",
+        "http://a/b",
+        "http://a?b",
+        "http://u@a",
+        "http://ä",
+    ] {
+        let text = publish(url, "");
+        assert!(text.starts_with("t.toml:4: internal.pki.publish.url: "), "{url}: {text}");
+        assert!(text.contains("expected http://HOST[:PORT]"), "{text}");
+    }
+    let good = "http://pki.internal:8089/";
+    let text = publish(good, ", crl_lifetime = \"9m\"");
+    assert!(text.contains("publish.crl_lifetime: ") && text.contains("10 minutes to 7 days"), "{text}");
+    let text = publish(good, ", ocsp_lifetime = \"25h\"");
+    assert!(text.contains("publish.ocsp_lifetime: ") && text.contains("5 minutes to 24 hours"), "{text}");
+    let text = with("publish = { listen = \"0.0.0.0:80\", url = \"http://pki.internal\" }");
+    assert!(text.contains("publish.listen: ") && text.contains("challenges"), "{text}");
+    let text = with("clients = [\"a\", \"b\", \"a\"]");
+    assert!(text.ends_with("internal.pki.clients.2: \"a\" stands twice"), "{text}");
+    assert!(with("clients = [\"A b\"]").contains("is not a usable name"));
+    let text = GOOD.replace(
+        "[internal.pki]",
+        &format!("[internal.pki]\npublish = {{ listen = \"[::1]:8089\", url = \"{good}\" }}"),
+    );
+    let publish = load(&text).unwrap().internal["pki"].publish.clone().unwrap();
+    assert_eq!(publish.crl_lifetime, Duration::from_hours(24));
+    assert_eq!(publish.ocsp_lifetime, Duration::from_hours(1));
 }

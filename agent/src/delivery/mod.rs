@@ -4,33 +4,103 @@
 //! desired with what the node holds, so that delivery depends on the present difference only and a lost
 //! message or a restart on either side heals by itself.
 
+mod connection;
+pub mod hello;
 pub mod prove;
 pub mod record;
 pub mod route;
 pub mod server;
 pub mod slot;
+pub mod swap;
+
+pub use connection::nack_text;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::{self, NackReason};
+use serde::{Deserialize, Serialize};
 
-use crate::config::CertificateConfig;
+use crate::config::{CertificateConfig, OcspMode};
 use crate::store::Generation;
 
-/// What all nodes should serve now. The agent replaces it as a whole.
-pub type Desired = Arc<BTreeMap<String, Deliverable>>;
+/// What is wanted of all nodes now. The agent replaces it as a whole.
+pub type Desired = Arc<Wishes>;
+
+/// What is wanted of nodes: connections compare it with what they have sent, so that a node that comes back is
+/// told all over again.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// Certificates by name.
+    pub certificates: BTreeMap<String, Deliverable>,
+    /// Nodes that an operator has halted, by id.
+    pub halts: BTreeMap<String, HaltOrder>,
+    /// The roots of internal issuers, by name.
+    pub trust: BTreeMap<String, Arc<[CertificateDer<'static>]>>,
+    /// What is rehearsed, by name of the certificate.
+    pub shadows: BTreeMap<String, Shadow>,
+}
+
+/// An operator's word to a node to stop, until it is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaltOrder {
+    /// Who gave it: a user of this machine.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A generation of a drill: presented to the drill's own handshakes only.
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    /// Which; its number is [`SHADOW_NUMBER`] or more.
+    pub bundle: Bundle,
+    /// The certificate that is rehearsed.
+    pub config: Arc<CertificateConfig>,
+    /// The nodes that it goes to.
+    pub nodes: Vec<String>,
+}
+
+/// Numbers of shadows begin here: no generation comes so far, and answers cannot be mistaken.
+pub const SHADOW_NUMBER: u64 = 1 << 62;
 
 /// One certificate as it should be served.
 #[derive(Clone, Debug)]
 pub struct Deliverable {
-    /// What to deliver.
-    pub generation: Arc<Generation>,
     /// What it is for, and the nodes it goes to.
     pub config: Arc<CertificateConfig>,
+    /// What should be served.
+    pub serve: Bundle,
+    /// What should be held by all nodes before it is served by any.
+    pub candidate: Option<Bundle>,
+    /// What is served is revoked.
+    pub distrust: Option<Distrust>,
+}
+
+/// A generation with what goes with it.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The generation.
+    pub generation: Arc<Generation>,
     /// Roots its chain builds to; empty for a public CA.
     pub trust_anchors: Arc<[CertificateDer<'static>]>,
+    /// The OCSP response to present with it, if there is one that may be presented.
+    pub staple: Option<Arc<Staple>>,
+}
+
+/// Why a generation is no longer trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distrust {
+    /// Which.
+    pub generation: u64,
+    /// In words: the reason of the revocation and who says so.
+    pub reason: String,
+    /// Nodes should stop rather than go on serving it.
+    pub halt: bool,
 }
 
 impl Deliverable {
@@ -40,17 +110,82 @@ impl Deliverable {
         route::goes_to(&self.config, node)
     }
 
+    /// The bundle of a generation, as long as it is wanted.
+    #[must_use]
+    pub fn bundle(&self, generation: u64) -> Option<&Bundle> {
+        [Some(&self.serve), self.candidate.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|bundle| bundle.generation.number == generation)
+    }
+
+    /// As the slots of nodes want it.
+    #[must_use]
+    pub fn wanted(&self) -> slot::Wanted {
+        slot::Wanted {
+            serve: self.serve.leaf(),
+            staple: self.serve.staple_sha256(),
+            prepare: self
+                .candidate
+                .as_ref()
+                .map(|candidate| slot::Prepare { leaf: candidate.leaf(), staple: candidate.staple_sha256() }),
+        }
+    }
+}
+
+impl Bundle {
+    fn leaf(&self) -> slot::Leaf {
+        slot::Leaf { generation: self.generation.number, sha256: self.generation.leaf.sha256 }
+    }
+
+    fn staple_sha256(&self) -> Option<slot::Digest> {
+        self.staple.as_ref().map(|staple| staple.sha256)
+    }
+
     /// As it goes over the wire; wiped when the message is dropped.
     #[must_use]
-    pub fn bundle(&self) -> v1::Bundle {
+    pub fn message(&self, config: &CertificateConfig, usage: v1::BundleUse, with_staple: bool) -> v1::Bundle {
         let der = |chain: &[CertificateDer<'_>]| chain.iter().map(|one| one.to_vec()).collect();
+        let staple = self.staple.as_ref().filter(|_| with_staple);
         v1::Bundle {
-            certificate: self.generation.certificate.clone(),
+            certificate: config.name.clone(),
             generation: self.generation.number,
             chain: der(&self.generation.chain),
             key: self.generation.key.to_vec(),
             trust_anchors: der(&self.trust_anchors),
+            staple: staple.map(|staple| staple.response.clone()).unwrap_or_default(),
+            staple_policy: staple_policy(config.ocsp).into(),
+            staple_grace_s: config.ocsp_grace.as_secs(),
+            r#use: usage.into(),
         }
+    }
+}
+
+/// An OCSP response (RFC 6960) that was checked and may be presented with a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staple {
+    /// DER.
+    pub response: Vec<u8>,
+    /// SHA-256 of the DER: how it is told apart on the wire and in a proof.
+    pub sha256: [u8; 32],
+    /// It is never presented after this.
+    pub next_update: Timestamp,
+}
+
+impl Staple {
+    /// A response that is good until `next_update`.
+    #[must_use]
+    pub fn new(response: Vec<u8>, next_update: Timestamp) -> Self {
+        Self { sha256: sealwire_proto::validate::sha256(&response), response, next_update }
+    }
+}
+
+/// As it goes over the wire.
+fn staple_policy(mode: OcspMode) -> v1::StaplePolicy {
+    match mode {
+        OcspMode::Off => v1::StaplePolicy::Unspecified,
+        OcspMode::Prefer => v1::StaplePolicy::Prefer,
+        OcspMode::Require => v1::StaplePolicy::Require,
     }
 }
 
@@ -72,6 +207,11 @@ pub struct NodeInfo {
 pub enum Outcome {
     /// On its way.
     Pushed,
+    /// Validated and held; what is served is as before.
+    Prepared {
+        /// What the node took for the checks, in microseconds.
+        validate_micros: u64,
+    },
     /// Validated and swapped in.
     Acked {
         /// What the node took for the checks, in microseconds.
@@ -89,6 +229,13 @@ pub enum Outcome {
     /// A handshake saw exactly this generation.
     Proven {
         /// Whose handshake, and how long it took.
+        detail: String,
+    },
+    /// A handshake saw the staple that is wanted.
+    Stapled,
+    /// The node will not present the staple, or no handshake sees it.
+    StapleRefused {
+        /// Why.
         detail: String,
     },
     /// No handshake saw it in time.
@@ -134,6 +281,26 @@ pub enum Event {
         generation: u64,
         /// How far.
         outcome: Outcome,
+    },
+    /// A rehearsal came further, or did not.
+    Shadow {
+        /// On which node.
+        node_id: String,
+        /// Of what.
+        certificate: String,
+        /// Which shadow.
+        generation: u64,
+        /// How far.
+        outcome: Outcome,
+    },
+    /// A node uses these roots of an internal issuer.
+    Trusted {
+        /// Who.
+        node_id: String,
+        /// Whose roots.
+        issuer: String,
+        /// Which: [`sealwire_proto::anchors::roots_sha256`].
+        roots_sha256: slot::Digest,
     },
     /// A peer was refused by the allow list.
     Refused,

@@ -3,36 +3,79 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use sealwire_proto::probe;
+use rustls_pki_types::CertificateDer;
+use sealwire_proto::probe::{self, Seen};
+use sealwire_proto::validate::sha256;
 
 use super::NodeInfo;
+use super::slot::Saw;
 
 /// Limit of one handshake; a node next door needs a few milliseconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Sees what the node presents on every listener for every name, and returns the leaf (SHA-256) and the
-/// longest handshake if all saw the same.
+/// Sees what the node presents on every listener for every name: the whole chain must be as wanted, and the
+/// staple everywhere the same. Tells the longest handshake.
 ///
 /// # Errors
-/// The first handshake that failed or saw another leaf, in words.
+/// The first handshake that failed or saw something else, in words.
 pub async fn prove(
     node: &NodeInfo,
     names: &[String],
-    want: [u8; 32],
-) -> Result<([u8; 32], Duration), String> {
+    want: &[CertificateDer<'static>],
+) -> Result<Saw, String> {
+    prove_by(node, names, want, |listener, name| async move {
+        probe::handshake(&listener, &name, HANDSHAKE_TIMEOUT).await.map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// The same with handshakes that ask for the shadow of a drill.
+///
+/// # Errors
+/// As [`prove`].
+pub async fn prove_shadow(
+    node: &NodeInfo,
+    names: &[String],
+    want: &[CertificateDer<'static>],
+) -> Result<Saw, String> {
+    prove_by(node, names, want, |listener, name| async move {
+        probe::drill(&listener, &name, HANDSHAKE_TIMEOUT).await.map_err(|error| error.to_string())
+    })
+    .await
+}
+
+async fn prove_by<F: Future<Output = Result<Seen, String>>>(
+    node: &NodeInfo,
+    names: &[String],
+    want: &[CertificateDer<'static>],
+    handshake: impl Fn(String, String) -> F,
+) -> Result<Saw, String> {
     if node.listeners.is_empty() {
         return Err("the node named no listener; set delivery.proof = \"node\" to take its word".to_owned());
     }
+    let leaf = want.first().map(|leaf| sha256(leaf)).unwrap_or_default();
+    let handshake = &handshake;
     let pairs = node.listeners.iter().flat_map(|listener| names.iter().map(move |name| (listener, name)));
     let handshakes = pairs.map(|(listener, name)| async move {
-        let seen =
-            probe::handshake(listener, name, HANDSHAKE_TIMEOUT).await.map_err(|error| error.to_string())?;
-        if seen.leaf_sha256 == want {
-            return Ok(seen.took);
+        let seen = handshake(listener.clone(), name.clone()).await?;
+        if seen.leaf_sha256 != leaf {
+            let (seen, want) = (sealwire_proto::hex(&seen.leaf_sha256[..8]), sealwire_proto::hex(&leaf[..8]));
+            return Err(format!("a handshake with {listener} for {name} saw leaf {seen}, expected {want}"));
         }
-        let (seen, want) = (sealwire_proto::hex(&seen.leaf_sha256[..8]), sealwire_proto::hex(&want[..8]));
-        Err(format!("a handshake with {listener} for {name} saw leaf {seen}, expected {want}"))
+        if seen.chain != want {
+            let (seen, want) = (seen.chain.len(), want.len());
+            return Err(format!(
+                "a handshake with {listener} for {name} saw the leaf in another chain ({seen} certificates, \
+                 expected {want} of which one differs)"
+            ));
+        }
+        Ok(seen)
     });
-    let took = try_join_all(handshakes).await?;
-    Ok((want, took.into_iter().max().unwrap_or_default()))
+    let seen = try_join_all(handshakes).await?;
+    let staple = |seen: &Seen| seen.staple.as_deref().map(sha256);
+    let first = seen.first().and_then(staple);
+    if seen.iter().any(|one| staple(one) != first) {
+        return Err("not every listener and name presents the same staple".to_owned());
+    }
+    Ok(Saw { leaf, staple: first, took: seen.iter().map(|seen| seen.took).max().unwrap_or_default() })
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::{HaltOrder, Outcome};
 
 /// A node that was away for longer is forgotten: pods come back under new names.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
@@ -16,6 +16,9 @@ const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Records {
     nodes: BTreeMap<String, NodeRecord>,
+    /// Nodes that an operator has halted, whether they are paired or not.
+    #[serde(default)]
+    pub halts: BTreeMap<String, HaltOrder>,
 }
 
 /// One node.
@@ -33,10 +36,14 @@ pub struct NodeRecord {
 pub struct Record {
     /// What it should serve.
     pub desired: u64,
+    /// What it validated and holds, to be swapped in.
+    pub prepared: u64,
     /// What it validated and swapped in.
     pub acknowledged: u64,
     /// What a handshake saw.
     pub serving: u64,
+    /// Whether a handshake saw the staple that is wanted with it.
+    pub stapled: bool,
     /// When the handshake saw it.
     pub proven_at: Option<Timestamp>,
     /// The last refusal of the desired generation or a later one.
@@ -88,7 +95,14 @@ impl Records {
         record.desired = generation;
         match outcome {
             Outcome::Pushed | Outcome::Unanswered => record.proof_error = None,
-            Outcome::Acked { .. } => record.acknowledged = generation,
+            Outcome::Prepared { .. } => record.prepared = generation,
+            Outcome::Acked { .. } => {
+                record.acknowledged = generation;
+                record.prepared = 0;
+                record.stapled = false;
+            }
+            Outcome::Stapled => record.stapled = true,
+            Outcome::StapleRefused { .. } => record.stapled = false,
             Outcome::Nacked { reason, detail } => {
                 let reason = reason.as_str_name().to_owned();
                 record.nack = Some(Nack { generation, reason, detail: detail.clone() });

@@ -1,109 +1,32 @@
-//! One certificate on one node: a pure state machine that compares what is desired with what the node
-//! holds, and says what to do next. Instants come in as arguments.
+//! One certificate on one node: a pure state machine that compares what is wanted with what the node holds,
+//! and says what to do next. Instants come in as arguments. What should be served, what should be held
+//! ready, and the staple each have their own state: one of them that fails holds up no other.
+
+mod input;
+mod prepare;
+mod staple;
 
 use std::time::{Duration, Instant};
 
+use sealwire_proto::v1::NackReason;
+
 use super::Outcome;
 use crate::config::ProofBy;
+pub use input::{Digest, Effect, Held, Input, Leaf, Limits, Prepare, Saw, Wanted};
+use prepare::Preparing;
+use staple::Stapling;
 
 /// Between two handshakes of the agent while the proof is awaited.
 const PROBE_AGAIN: Duration = Duration::from_millis(250);
 /// Between two handshakes once the proof has failed: the listener may yet come back.
 const PROBE_LATER: Duration = Duration::from_secs(30);
 
-/// A generation and the SHA-256 of its leaf: the number alone could be another store's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// Number.
-    pub generation: u64,
-    /// SHA-256 of the leaf's DER.
-    pub sha256: [u8; 32],
-}
-
-/// The limits of a delivery.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From push to ack.
-    pub ack: Duration,
-    /// From ack to proof.
-    pub proof: Duration,
-    /// Whose handshake counts.
-    pub proof_by: ProofBy,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// This should be served.
-    Desire(Leaf),
-    /// The node swapped it in.
-    Acked {
-        /// Which.
-        generation: u64,
-        /// What the checks took.
-        validate_micros: u64,
-        /// What the swap took.
-        swap_micros: u64,
-    },
-    /// The node refused it.
-    Nacked {
-        /// Which.
-        generation: u64,
-        /// Why.
-        reason: sealwire_proto::v1::NackReason,
-        /// In its words.
-        detail: String,
-    },
-    /// The node's handshake on its own listener.
-    NodeSaw {
-        /// Which generation it looked for.
-        generation: u64,
-        /// The leaf it saw, or what went wrong.
-        seen: Result<[u8; 32], String>,
-    },
-    /// The agent's handshake.
-    AgentSaw {
-        /// Which generation it looked for.
-        generation: u64,
-        /// The leaf it saw and how long it took, or what went wrong.
-        seen: Result<([u8; 32], Duration), String>,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send the desired generation; as a rollback if the node holds a later one.
-    Push {
-        /// Which.
-        generation: u64,
-        /// Whether its number is lower than what the node holds.
-        rollback: bool,
-    },
-    /// Do a handshake.
-    Probe {
-        /// Looking for which.
-        generation: u64,
-    },
-    /// Tell the agent.
-    Report {
-        /// About which.
-        generation: u64,
-        /// What.
-        outcome: Outcome,
-    },
-    /// Close the connection: the node is stuck.
-    Disconnect,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing is desired yet.
+    /// Nothing is wanted yet.
     Idle,
     /// Sent.
-    Pushed { since: Instant },
+    Pushed { since: Instant, staple: Option<Digest> },
     /// Swapped in, not seen yet.
     Acked { since: Instant, probe: Probe, error: Option<String> },
     /// Seen.
@@ -130,45 +53,56 @@ pub struct Slot {
     held: Option<Leaf>,
     desired: Option<Leaf>,
     phase: Phase,
+    preparing: Option<Preparing>,
+    stapling: Stapling,
 }
 
 impl Slot {
     /// A slot of a node that has just said what it holds.
     #[must_use]
-    pub fn new(limits: Limits, held: Option<Leaf>) -> Self {
-        Self { limits, held, desired: None, phase: Phase::Idle }
+    pub fn new(limits: Limits, held: Option<Held>) -> Self {
+        Self {
+            limits,
+            held: held.map(|held| held.leaf),
+            desired: None,
+            phase: Phase::Idle,
+            preparing: None,
+            stapling: Stapling::new(held.and_then(|held| held.staple)),
+        }
     }
 
     /// When to come back with [`Input::Tick`].
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Pushed { since } => Some(*since + self.limits.ack),
+        let phase = match &self.phase {
+            Phase::Pushed { since, .. } => Some(*since + self.limits.ack),
             Phase::Acked { since, probe, .. } => {
                 let end = *since + self.limits.proof;
                 Some(if let Probe::At(at) = probe { end.min(*at) } else { end })
             }
             Phase::Unproven { probe: Probe::At(at) } => Some(*at),
             _ => None,
-        }
+        };
+        let preparing = self.preparing.as_ref().and_then(|preparing| preparing.deadline(&self.limits));
+        [phase, preparing, self.stapling.deadline(&self.limits, self.phase == Phase::Proven)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes in what happened at `now` and says what to do.
     pub fn on(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
-            Input::Desire(leaf) => self.desire(leaf, now),
+            Input::Want(wanted) => self.want(wanted, now),
+            Input::Prepared { generation, validate_micros } => self.prepared(generation, validate_micros),
             Input::Acked { generation, validate_micros, swap_micros } => {
                 self.acked(generation, validate_micros, swap_micros, now)
             }
-            Input::Nacked { generation, reason, detail } => {
-                if !self.is_about(generation) || !matches!(self.phase, Phase::Pushed { .. }) {
-                    return vec![];
-                }
-                self.phase = Phase::Refused;
-                vec![Effect::Report { generation, outcome: Outcome::Nacked { reason, detail } }]
-            }
-            Input::NodeSaw { generation, seen } => self.node_saw(generation, seen),
-            Input::AgentSaw { generation, seen } => self.agent_saw(generation, seen, now),
+            Input::Nacked { generation, reason, detail } => self.nacked(generation, reason, detail, now),
+            Input::Stapled { generation, staple } => self.stapled(generation, staple, now),
+            Input::StapleNacked { generation, detail } => self.staple_nacked(generation, detail),
+            Input::NodeSaw { generation, seen } => self.node_saw(generation, &seen),
+            Input::AgentSaw { generation, seen } => self.agent_saw(generation, &seen, now),
             Input::Tick => self.tick(now),
         }
     }
@@ -177,25 +111,49 @@ impl Slot {
         self.desired.is_some_and(|desired| desired.generation == generation)
     }
 
-    fn desire(&mut self, leaf: Leaf, now: Instant) -> Vec<Effect> {
+    fn want(&mut self, wanted: Wanted, now: Instant) -> Vec<Effect> {
+        let mut effects = self.serve(wanted.serve, wanted.staple, now);
+        effects.extend(self.hold(wanted.prepare, now));
+        effects.extend(self.want_staple(wanted.staple, now));
+        effects
+    }
+
+    fn serve(&mut self, leaf: Leaf, staple: Option<Digest>, now: Instant) -> Vec<Effect> {
         if self.desired == Some(leaf) {
             return vec![];
         }
         self.desired = Some(leaf);
+        let generation = leaf.generation;
         if self.held == Some(leaf) {
             // The node has it already (one of us restarted, or it refused what came after): only look.
             return match self.limits.proof_by {
                 ProofBy::Agent => {
                     self.phase = Phase::Acked { since: now, probe: Probe::Running, error: None };
-                    vec![Effect::Probe { generation: leaf.generation }]
+                    vec![Effect::Probe { generation }]
                 }
-                ProofBy::Node => self.proven(leaf.generation, "held by the node, by its word".to_owned()),
+                ProofBy::Node => self.proven(generation, "held by the node, by its word".to_owned()),
             };
         }
-        self.phase = Phase::Pushed { since: now };
-        let rollback = self.held.is_some_and(|held| held.generation >= leaf.generation);
+        if let Some(ready) = self.preparing.take_if(|preparing| preparing.is_ready(leaf)) {
+            self.phase = Phase::Pushed { since: now, staple: ready.staple() };
+            return vec![Effect::Commit { generation }];
+        }
+        self.push(leaf, staple, now)
+    }
+
+    fn push(&mut self, leaf: Leaf, staple: Option<Digest>, now: Instant) -> Vec<Effect> {
+        self.phase = Phase::Pushed { since: now, staple };
         let generation = leaf.generation;
-        vec![Effect::Push { generation, rollback }, Effect::Report { generation, outcome: Outcome::Pushed }]
+        let (rollback, with_staple) = (self.goes_back_to(leaf), staple.is_some());
+        vec![
+            Effect::Push { generation, rollback, with_staple },
+            Effect::Report { generation, outcome: Outcome::Pushed },
+        ]
+    }
+
+    /// The node holds the same number or a later one: it refuses this one unless it is told to go back.
+    fn goes_back_to(&self, leaf: Leaf) -> bool {
+        self.held.is_some_and(|held| held.generation >= leaf.generation)
     }
 
     fn acked(
@@ -205,23 +163,62 @@ impl Slot {
         swap_micros: u64,
         now: Instant,
     ) -> Vec<Effect> {
-        if !self.is_about(generation) || !matches!(self.phase, Phase::Pushed { .. }) {
+        let Phase::Pushed { staple, .. } = self.phase else { return vec![] };
+        if !self.is_about(generation) {
             // An ack of something superseded: the newer push is on its way and settles it.
             return vec![];
         }
         self.held = self.desired;
         self.phase = Phase::Acked { since: now, probe: Probe::NotYet, error: None };
         let outcome = Outcome::Acked { validate_micros, swap_micros };
-        vec![Effect::Report { generation, outcome }]
+        let mut effects = vec![Effect::Report { generation, outcome }];
+        // With another leaf goes another staple, and one that came meanwhile was not in the bundle.
+        self.stapling.swapped(staple);
+        effects.extend(self.want_staple(self.stapling.wanted(), now));
+        effects
     }
 
-    fn node_saw(&mut self, generation: u64, seen: Result<[u8; 32], String>) -> Vec<Effect> {
+    fn nacked(&mut self, generation: u64, reason: NackReason, detail: String, now: Instant) -> Vec<Effect> {
+        if let Some(effects) = self.prepare_nacked(generation, reason, &detail, now) {
+            return effects;
+        }
+        let Phase::Pushed { staple, .. } = self.phase else { return vec![] };
+        let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
+            return vec![];
+        };
+        match reason {
+            // The stream that it was prepared on is another one's.
+            NackReason::NotPrepared => self.push(desired, self.stapling.wanted(), now),
+            // The generation itself may be good: it goes without.
+            NackReason::BadStaple if staple.is_some() => {
+                let mut effects = self.stapling.refused(generation, detail);
+                effects.extend(self.push(desired, None, now));
+                effects
+            }
+            _ => {
+                self.phase = Phase::Refused;
+                vec![Effect::Report { generation, outcome: Outcome::Nacked { reason, detail } }]
+            }
+        }
+    }
+
+    /// The generation that the node did not answer about in time: it is stuck, whatever it was asked.
+    fn unanswered(&self, desired: u64, now: Instant) -> Option<u64> {
+        let late = |since: Instant| now >= since + self.limits.ack;
+        match (&self.phase, self.preparing.as_ref().and_then(Preparing::sent)) {
+            (Phase::Pushed { since, .. }, _) if late(*since) => Some(desired),
+            (_, Some((generation, since))) if late(since) => Some(generation),
+            _ => self.stapling.sent().filter(|since| late(*since)).map(|_| desired),
+        }
+    }
+
+    fn node_saw(&mut self, generation: u64, seen: &Result<Saw, String>) -> Vec<Effect> {
         let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
             return vec![];
         };
         let fault = match seen {
-            Ok(sha256) if sha256 == desired.sha256 => None,
-            Ok(sha256) => Some(format!("the node's handshake saw another leaf ({})", short(&sha256))),
+            Ok(saw) if saw.leaf == desired.sha256 => None,
+            Ok(saw) => Some(format!("the node's handshake saw another leaf ({})", short(&saw.leaf))),
             Err(error) => Some(format!("the node's handshake: {error}")),
         };
         match (&mut self.phase, fault) {
@@ -230,38 +227,46 @@ impl Slot {
                 vec![]
             }
             (Phase::Acked { probe, .. } | Phase::Unproven { probe }, None) => match self.limits.proof_by {
-                ProofBy::Node => self.proven(generation, "seen by the node's handshake".to_owned()),
+                ProofBy::Node => {
+                    let mut effects = self.proven(generation, "seen by the node's handshake".to_owned());
+                    effects.extend(self.saw_staple(generation, seen));
+                    effects
+                }
                 ProofBy::Agent if *probe == Probe::Running => vec![],
                 ProofBy::Agent => {
                     *probe = Probe::Running;
                     vec![Effect::Probe { generation }]
                 }
             },
+            (Phase::Proven, _) if self.limits.proof_by == ProofBy::Node => self.saw_staple(generation, seen),
             _ => vec![],
         }
     }
 
-    fn agent_saw(
-        &mut self,
-        generation: u64,
-        seen: Result<([u8; 32], Duration), String>,
-        now: Instant,
-    ) -> Vec<Effect> {
+    fn agent_saw(&mut self, generation: u64, seen: &Result<Saw, String>, now: Instant) -> Vec<Effect> {
         let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
             return vec![];
         };
+        if self.phase == Phase::Proven {
+            return self.probed_staple(generation, seen, now);
+        }
         let fault = match seen {
-            Ok((sha256, took)) if sha256 == desired.sha256 => {
-                return match self.phase {
-                    Phase::Acked { .. } | Phase::Unproven { .. } => {
-                        let took = took.as_secs_f64() * 1000.0;
-                        self.proven(generation, format!("seen by a handshake of {took:.1} ms"))
-                    }
-                    _ => vec![],
-                };
+            Ok(saw) if saw.leaf != desired.sha256 => {
+                format!("a handshake saw another leaf ({})", short(&saw.leaf))
             }
-            Ok((sha256, _)) => format!("a handshake saw another leaf ({})", short(&sha256)),
-            Err(error) => error,
+            Ok(saw) => match self.stapling.missing_in(saw.staple) {
+                None => {
+                    if !matches!(self.phase, Phase::Acked { .. } | Phase::Unproven { .. }) {
+                        return vec![];
+                    }
+                    let took = saw.took.as_secs_f64() * 1000.0;
+                    let mut effects = self.proven(generation, format!("seen by a handshake of {took:.1} ms"));
+                    effects.extend(self.saw_staple(generation, seen));
+                    return effects;
+                }
+                Some(fault) => fault,
+            },
+            Err(error) => error.clone(),
         };
         match &mut self.phase {
             Phase::Acked { probe, error, .. } => {
@@ -281,12 +286,12 @@ impl Slot {
 
     fn tick(&mut self, now: Instant) -> Vec<Effect> {
         let Some(generation) = self.desired.map(|desired| desired.generation) else { return vec![] };
+        if let Some(generation) = self.unanswered(generation, now) {
+            // It dials anew and says what it holds; until then nothing is waited for.
+            *self = Self::new(self.limits, None);
+            return vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect];
+        }
         match &mut self.phase {
-            Phase::Pushed { since } if now >= *since + self.limits.ack => {
-                self.phase = Phase::Idle;
-                self.desired = None;
-                vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect]
-            }
             Phase::Acked { since, error, .. } if now >= *since + self.limits.proof => {
                 let error = error.take().unwrap_or_else(|| "the node told of no handshake".to_owned());
                 self.phase = Phase::Unproven { probe: Probe::At(now + PROBE_LATER) };
@@ -299,13 +304,14 @@ impl Slot {
                 }
                 _ => vec![],
             },
+            Phase::Proven => self.tick_stapling(generation, now),
             _ => vec![],
         }
     }
 }
 
 /// Enough of a digest for people to compare.
-fn short(sha256: &[u8; 32]) -> String {
+fn short(sha256: &Digest) -> String {
     sealwire_proto::hex(&sha256[..8])
 }
 

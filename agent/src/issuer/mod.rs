@@ -2,6 +2,7 @@
 
 pub mod acme;
 pub mod internal;
+mod listen;
 
 use std::time::Duration;
 
@@ -162,12 +163,14 @@ pub struct IssueError {
     pub retry_after: Option<Duration>,
     /// The CA's word is meant for every order, not for this certificate's.
     pub issuer_wide: bool,
+    /// Something was issued, and did not pass the gate.
+    pub gate: bool,
 }
 
 impl IssueError {
     /// An error of a class.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None, issuer_wide: false }
+        Self { class, message: message.into(), retry_after: None, issuer_wide: false, gate: false }
     }
 }
 
@@ -230,6 +233,11 @@ pub trait Issuer: Send + Sync {
         None
     }
 
+    /// Organizations or common names, one of which the issuer of a leaf must have; empty: any.
+    fn issued_by(&self) -> &[String] {
+        &[]
+    }
+
     /// Whether it orders with an account.
     fn has_account(&self) -> bool {
         false
@@ -265,9 +273,12 @@ pub trait Issuer: Send + Sync {
     /// [`IssueError`].
     async fn revoke(&self, leaf: &CertificateDer<'_>, reason: RevocationReason) -> Result<(), IssueError> {
         let _ = (leaf, reason);
-        Err(self.without(
-            "cannot revoke yet: let the certificate expire (its leaves are short-lived), and renew it now",
-        ))
+        Err(self.without("cannot revoke"))
+    }
+
+    /// The embedded CA, where it is one.
+    fn as_internal(&self) -> Option<&internal::InternalIssuer> {
+        None
     }
 
     /// An error of class `Ours`: what was asked is not for this kind of issuer.
@@ -275,7 +286,7 @@ pub trait Issuer: Send + Sync {
         IssueError::new(ErrorClass::Ours, format!("issuer {}: an embedded CA {what}", self.name()))
     }
 
-    /// The root in PEM, for an embedded CA.
+    /// The published roots in PEM, for an embedded CA.
     fn root_pem(&self) -> Option<String> {
         None
     }

@@ -243,7 +243,9 @@ pub fn plan(
 }
 
 impl Subject {
-    fn facts(&self) -> Facts<'_> {
+    /// As decisions want it.
+    #[must_use]
+    pub fn facts(&self) -> Facts<'_> {
         Facts {
             current: self.current.as_ref().map(|held| Current {
                 generation: held.generation,

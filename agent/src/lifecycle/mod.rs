@@ -11,6 +11,7 @@ mod choice;
 pub mod explain;
 pub mod limits;
 mod memory;
+pub mod outage;
 mod reason;
 mod renewal;
 

@@ -139,6 +139,31 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     effect("fsync", path).and_then(|()| file.sync_all()).map_err(StoreError::system("fsync", path))
 }
 
+/// Adds `bytes` to the end of a file whose good part is `good_bytes` long (made with mode 0600 if there is
+/// none); durable when it returns. What a crash left behind the good part is cut off first.
+///
+/// # Errors
+/// [`StoreError::System`]; some of `bytes` may be behind the good part then.
+pub fn append(path: &Path, good_bytes: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    let is_new = !path.exists();
+    effect("open", path).map_err(StoreError::system("open", path))?;
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(StoreError::system("open", path))?;
+    let found_bytes = file.metadata().map_err(StoreError::system("look at", path))?.len();
+    if found_bytes > good_bytes {
+        effect("truncate", path)
+            .and_then(|()| file.set_len(good_bytes))
+            .map_err(StoreError::system("cut the left-over off", path))?;
+    }
+    effect("write", path).and_then(|()| file.write_all(bytes)).map_err(StoreError::system("write", path))?;
+    effect("fsync", path).and_then(|()| file.sync_data()).map_err(StoreError::system("fsync", path))?;
+    if is_new { sync_dir(parent(path)) } else { Ok(()) }
+}
+
 /// Reads a whole file; `None` if there is none.
 ///
 /// # Errors
@@ -252,6 +277,19 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", dir.path().join("current.tmp")).unwrap();
         point(&link, Path::new("state.json")).unwrap();
         assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("state.json"));
+    }
+
+    #[test]
+    fn what_is_appended_follows_the_good_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        append(&path, 0, b"one\n").unwrap();
+        append(&path, 4, b"two\n").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        // Half a line, as a crash leaves it.
+        std::fs::write(&path, "one\ntwo\nthr").unwrap();
+        append(&path, 8, b"four\n").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"one\ntwo\nfour\n");
     }
 
     #[test]

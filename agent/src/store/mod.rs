@@ -7,12 +7,14 @@
 //!   certificates/NAME/current             -> generations/000007, changed by one rename
 //!   certificates/NAME/order.json, .pem    the order under way and its key
 //!   certificates/NAME/memory.json         failures, quarantine, counters
+//!   certificates/NAME/rejected/           what the gate refused, for people
 //!   live/NAME                             -> ../certificates/NAME/current, for other servers
 //!   deliveries.json                       what each node acknowledged and was proven to serve
 //!   accounts/ISSUER, ca/ISSUER            kept by the issuers
 //! ```
 
 pub mod durable;
+mod evidence;
 pub(crate) mod faults;
 mod generation;
 mod glance;
@@ -23,6 +25,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustls_pki_types::CertificateDer;
 use sealwire_proto::socket::OwnedLock;
 
 pub use crate::lifecycle::{Failure, Memory, Quarantine};
@@ -115,6 +118,12 @@ pub struct Loaded {
 }
 
 impl CertificateStore {
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Loads what is current. Damage is told, not fatal, and nothing is removed.
     ///
     /// # Errors
@@ -209,6 +218,19 @@ impl CertificateStore {
     /// [`StoreError::Damaged`] and the like.
     pub fn generation(&self, number: u64) -> Result<Generation, StoreError> {
         Generation::read(&self.generation_dir(number), &self.name, number)
+    }
+
+    /// Keeps what a CA issued and the gate refused, for people; returns where.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn keep_evidence(
+        &self,
+        chain: &[CertificateDer<'_>],
+        reason: &str,
+        at: jiff::Timestamp,
+    ) -> Result<PathBuf, StoreError> {
+        evidence::keep(&self.dir, chain, reason, at)
     }
 
     /// The order under way, if there is one.
@@ -312,7 +334,7 @@ impl CertificateStore {
     }
 }
 
-fn load_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+pub(crate) fn load_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
     let Some(bytes) = durable::read(path)? else { return Ok(None) };
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
@@ -336,7 +358,7 @@ fn move_aside(path: &Path, why: &str) -> Result<(), StoreError> {
     durable::rename(path, &aside)
 }
 
-fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+pub(crate) fn save_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| StoreError::damaged(path, format!("cannot be written as JSON: {error}")))?;
     bytes.push(b'\n');

@@ -1,12 +1,15 @@
-//! The node's own proof: a handshake with its own listener must see the leaf it has just swapped in.
+//! The node's own proof: a handshake with its own listener must see leaf, chain and staple that it has just swapped in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use sealwire_proto::probe;
+use rustls_pki_types::UnixTime;
+use sealwire_proto::validate::sha256;
+use sealwire_proto::{hex, probe};
 use tokio::time::Instant;
 
 use super::CertReader;
+use super::served::{Served, seconds};
 
 /// The listener may be a moment away from accepting, on the first certificate.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,45 +28,97 @@ pub(crate) fn dialable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
-/// Sees the leaf for each of `names` at `address`, within ten seconds; returns the longest handshake.
+/// What handshakes saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proven {
+    /// The longest of them.
+    pub(crate) took: Duration,
+    /// SHA-256 of the staple.
+    pub(crate) staple: Option<[u8; 32]>,
+}
+
+/// Sees leaf, chain and staple of `want` for each of `names` at `address`, within ten seconds.
 ///
 /// # Errors
-/// The last handshake that failed or saw another leaf, in words.
-pub(crate) async fn prove(
+/// The last handshake that failed or saw something else, in words.
+pub(crate) async fn served(
     address: SocketAddr,
     names: &[String],
-    want: [u8; 32],
+    want: &Served,
     reader: &CertReader,
-) -> Result<Duration, String> {
+) -> Result<Proven, String> {
     let end = Instant::now() + PATIENCE;
-    let address = address.to_string();
-    let mut longest = Duration::ZERO;
-    for name in names {
-        longest = longest.max(loop {
-            let error = match probe::handshake(&address, name, HANDSHAKE_TIMEOUT).await {
-                Ok(seen) if seen.leaf_sha256 == want => break seen.took,
-                Ok(seen) => other_leaf(name, seen.leaf_sha256, reader),
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() >= end {
-                return Err(error);
-            }
-            tokio::time::sleep(AGAIN).await;
-        });
+    loop {
+        match once(address, names, want, reader).await {
+            Ok(proven) => return Ok(proven),
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
     }
-    Ok(longest)
+}
+
+/// The same with one handshake for each name.
+pub(crate) async fn once(
+    address: SocketAddr,
+    names: &[String],
+    want: &Served,
+    reader: &CertReader,
+) -> Result<Proven, String> {
+    look(address, names, want, Some(reader)).await
+}
+
+/// Sees the shadow of a drill for each of `names`.
+///
+/// # Errors
+/// As above.
+pub(crate) async fn shadow(address: SocketAddr, names: &[String], want: &Served) -> Result<Proven, String> {
+    look(address, names, want, None).await
+}
+
+/// One handshake for each name: an ordinary one, or a drill's without a `reader`.
+async fn look(
+    address: SocketAddr,
+    names: &[String],
+    want: &Served,
+    reader: Option<&CertReader>,
+) -> Result<Proven, String> {
+    let address = address.to_string();
+    let mut proven = Proven { took: Duration::ZERO, staple: None };
+    for name in names {
+        let seen = match reader {
+            Some(_) => probe::handshake(&address, name, HANDSHAKE_TIMEOUT).await,
+            None => probe::drill(&address, name, HANDSHAKE_TIMEOUT).await,
+        };
+        let seen = seen.map_err(|error| error.to_string())?;
+        if seen.leaf_sha256 != want.leaf.sha256 {
+            return Err(other_leaf(name, seen.leaf_sha256, reader));
+        }
+        if seen.chain_sha256 != want.chain_sha256 {
+            return Err(format!(
+                "for {name}, saw the leaf under another chain of {} certificates",
+                seen.chain.len()
+            ));
+        }
+        let staple = seen.staple.as_deref().map(sha256);
+        let expected = want.staple_sha256(seconds(UnixTime::now()));
+        if staple != expected {
+            let told =
+                |staple: Option<[u8; 32]>| staple.map_or("none".to_owned(), |sha256| hex(&sha256[..8]));
+            return Err(format!("for {name}, saw staple {}, expected {}", told(staple), told(expected)));
+        }
+        proven = Proven { took: proven.took.max(seen.took), staple };
+    }
+    Ok(proven)
 }
 
 /// Most likely two certificates are for one name, and only one of them can answer.
-fn other_leaf(name: &str, seen: [u8; 32], reader: &CertReader) -> String {
-    match reader.with_leaf(seen) {
+fn other_leaf(name: &str, seen: [u8; 32], reader: Option<&CertReader>) -> String {
+    match reader.and_then(|reader| reader.with_leaf(seen)) {
         Some(other) => format!(
             "for {name}, saw the leaf of certificate {} generation {}; let only one certificate be for {name}",
             other.certificate, other.generation
         ),
-        None => {
-            format!("for {name}, saw leaf {}, which is not of this node", sealwire_proto::hex(&seen[..8]))
-        }
+        None => format!("for {name}, saw leaf {}, which is not of this node", hex(&seen[..8])),
     }
 }
 

@@ -5,21 +5,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::UnixTime;
+use sealwire_proto::probe::DRILL_ALPN;
 use sealwire_proto::v1::Held;
-use sealwire_proto::validate::LeafFacts;
 
-/// A generation that is being served.
-#[derive(Debug)]
-pub(crate) struct Served {
-    pub(crate) certificate: String,
-    pub(crate) generation: u64,
-    pub(crate) leaf: LeafFacts,
-    pub(crate) certified_key: Arc<CertifiedKey>,
-}
+use super::served::{Served, seconds};
+use super::shadow::Shadows;
 
 /// All that is served at one instant, with the index that handshakes use.
 #[derive(Debug, Default)]
@@ -36,7 +32,8 @@ struct ServedSet {
 /// first name.
 pub(crate) fn live(server_names: Vec<String>) -> (CertWriter, CertReader) {
     let set = Arc::new(ArcSwap::from_pointee(ServedSet::default()));
-    (CertWriter { set: Arc::clone(&set), server_names }, CertReader { set })
+    let shadows = Shadows::default();
+    (CertWriter { set: Arc::clone(&set), server_names }, CertReader { set, shadows })
 }
 
 /// The end that changes what is served. There is one, so that no swap is lost.
@@ -50,19 +47,17 @@ pub(crate) struct CertWriter {
 #[derive(Clone, Debug)]
 pub(crate) struct CertReader {
     set: Arc<ArcSwap<ServedSet>>,
+    shadows: Shadows,
 }
 
 impl CertWriter {
-    /// Serves this generation from the next handshake on.
-    pub(crate) fn swap_in(&mut self, served: Served) {
+    /// Serves this generation, in this form, from the next handshake on.
+    pub(crate) fn swap_in(&mut self, served: Served) -> Arc<Served> {
+        let served = Arc::new(served);
         let mut by_certificate = self.set.load().by_certificate.clone();
-        by_certificate.insert(served.certificate.clone(), Arc::new(served));
+        by_certificate.insert(served.certificate.clone(), Arc::clone(&served));
         self.set.store(Arc::new(ServedSet::new(by_certificate, &self.server_names)));
-    }
-
-    /// What is served of a certificate.
-    pub(crate) fn served(&self, certificate: &str) -> Option<Arc<Served>> {
-        self.set.load().by_certificate.get(certificate).cloned()
+        served
     }
 }
 
@@ -76,15 +71,20 @@ impl ServedSet {
             }
         }
         let mut set = Self { by_certificate, by_name, default: None };
-        // An address may be written in several ways; leaves have it in the usual one.
-        let addresses = server_names.iter().filter_map(|name| name.parse::<IpAddr>().ok());
-        let preferred = addresses
-            .filter_map(|address| set.find(&address.to_string()))
-            .chain(server_names.iter().filter_map(|name| set.find(name)))
-            .next()
-            .cloned();
+        let (addresses, others): (Vec<_>, Vec<_>) =
+            server_names.iter().partition(|name| name.parse::<IpAddr>().is_ok());
+        let in_order = addresses.into_iter().chain(others);
+        let preferred = in_order.filter_map(|name| set.find_as_written(name)).next().cloned();
         set.default = preferred.or_else(|| set.by_certificate.values().next().cloned());
         set
+    }
+
+    /// An address may be written in several ways; leaves have it in the usual one.
+    fn find_as_written(&self, name: &str) -> Option<&Arc<Served>> {
+        match name.parse::<IpAddr>() {
+            Ok(address) => self.find(&address.to_string()),
+            Err(_) => self.find(name),
+        }
     }
 
     fn find(&self, name: &str) -> Option<&Arc<Served>> {
@@ -105,13 +105,32 @@ impl ServedSet {
 
 impl CertReader {
     /// What a Hello says is held.
-    pub(crate) fn holds(&self) -> Vec<Held> {
-        let held = |served: &Arc<Served>| Held {
-            certificate: served.certificate.clone(),
-            generation: served.generation,
-            leaf_sha256: served.leaf.sha256.to_vec(),
-        };
-        self.set.load().by_certificate.values().map(held).collect()
+    pub(crate) fn holds(&self, now: i64) -> Vec<Held> {
+        self.set.load().by_certificate.values().map(|served| served.held(now)).collect()
+    }
+
+    /// What is served of a certificate.
+    pub(crate) fn served(&self, certificate: &str) -> Option<Arc<Served>> {
+        self.set.load().by_certificate.get(certificate).cloned()
+    }
+
+    /// What handshakes for these names present, each once, with the names.
+    pub(crate) fn presented(&self, names: &[String]) -> Vec<(Arc<Served>, Vec<String>)> {
+        let set = self.set.load();
+        let mut presented: Vec<(Arc<Served>, Vec<String>)> = Vec::new();
+        for name in names {
+            let Some(served) = set.find_as_written(name) else { continue };
+            match presented.iter_mut().find(|(other, _)| Arc::ptr_eq(other, served)) {
+                Some((_, names)) => names.push(name.clone()),
+                None => presented.push((Arc::clone(served), vec![name.clone()])),
+            }
+        }
+        presented
+    }
+
+    /// What only drills see.
+    pub(crate) fn shadows(&self) -> &Shadows {
+        &self.shadows
     }
 
     /// What is served with this leaf.
@@ -127,12 +146,17 @@ impl CertReader {
 
 impl ResolvesServerCert for CertReader {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let now = seconds(UnixTime::now());
+        if hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == DRILL_ALPN)) {
+            let shadow = self.shadows.find(hello.server_name(), Instant::now())?;
+            return Some(Arc::clone(shadow.key(now)));
+        }
         let set = self.set.load();
         let found = match hello.server_name() {
             Some(name) => set.find(name),
             None => set.default.as_ref(),
         };
-        found.map(|served| Arc::clone(&served.certified_key))
+        found.map(|served| Arc::clone(served.key(now)))
     }
 }
 
@@ -143,13 +167,7 @@ mod tests {
     use crate::certs::validate::tests::{bundle_for, checked};
 
     fn served(certificate: &str, generation: u64, names: &[&str]) -> Served {
-        let checked = checked(&bundle_for(certificate, generation, names));
-        Served {
-            certificate: certificate.to_owned(),
-            generation,
-            leaf: checked.leaf,
-            certified_key: checked.certified_key,
-        }
+        checked(&bundle_for(certificate, generation, names))
     }
 
     #[test]
@@ -184,8 +202,12 @@ mod tests {
         writer.swap_in(served("two", 7, &["b.example"]));
         writer.swap_in(served("one", 2, &["a.example"]));
         let held: Vec<_> =
-            reader.holds().iter().map(|held| (held.certificate.clone(), held.generation)).collect();
+            reader.holds(0).iter().map(|held| (held.certificate.clone(), held.generation)).collect();
         assert_eq!(held, [("one".to_owned(), 2), ("two".to_owned(), 7)]);
         assert_eq!(reader.set.load().find("a.example").unwrap().generation, 2);
+        let names = ["a.example", "b.example", "c.example"].map(String::from);
+        let presented = reader.presented(&names).into_iter();
+        let presented: Vec<_> = presented.map(|(served, names)| (served.generation, names)).collect();
+        assert_eq!(presented, [(2, vec!["a.example".to_owned()]), (7, vec!["b.example".to_owned()])]);
     }
 }

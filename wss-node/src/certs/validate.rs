@@ -5,35 +5,38 @@ use std::sync::OnceLock;
 
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use sealwire_proto::anchors::{AnchorError, Anchors};
-use sealwire_proto::v1::{Bundle, NackReason};
-use sealwire_proto::validate::{self, Checked, Names, Rejection};
+use sealwire_proto::ocsp::issuer_of;
+use sealwire_proto::v1::{self, Bundle, NackReason, StaplePolicy};
+use sealwire_proto::validate::{self, Names, Rejection};
 use zeroize::Zeroizing;
 
-use super::resolver::Served;
+use super::served::{Served, Stapling, seconds};
+use super::staple::Staple;
+use super::trust::{AnnouncedRoots, TrustError};
 
 /// Checks bundles for one node.
 #[derive(Debug)]
 pub(crate) struct Validator {
     server_names: Vec<String>,
-    /// The operator's roots, which win over those in a bundle.
+    /// The operator's roots, which win over all others.
     configured: Option<Anchors>,
+    announced: AnnouncedRoots,
     platform: OnceLock<Anchors>,
 }
 
 impl Validator {
     pub(crate) fn new(server_names: Vec<String>, trust_roots: Option<&Path>) -> Result<Self, AnchorError> {
         let configured = trust_roots.map(Anchors::from_pem_file).transpose()?;
-        Ok(Self { server_names, configured, platform: OnceLock::new() })
+        Ok(Self { server_names, configured, announced: AnnouncedRoots::default(), platform: OnceLock::new() })
     }
 
-    /// Checks a bundle at `now`; `served` is what is served of the certificate, `None` for a rollback, which
-    /// may go back.
-    pub(crate) fn check(
-        &self,
-        mut bundle: Bundle,
-        served: Option<&Served>,
-        now: UnixTime,
-    ) -> Result<Served, Rejection> {
+    /// Takes all roots of an internal issuer; tells their digest.
+    pub(crate) fn trust(&mut self, announced: v1::Trust) -> Result<[u8; 32], TrustError> {
+        self.announced.replace(&announced.issuer, announced.roots, self.configured.as_ref())
+    }
+
+    /// Checks a bundle at `now`, whatever is served.
+    pub(crate) fn check(&self, mut bundle: Bundle, now: UnixTime) -> Result<Served, Rejection> {
         // Out of the message and into memory that is wiped, before anything can fail.
         let key = Zeroizing::new(std::mem::take(&mut bundle.key));
         let chain: Vec<_> = std::mem::take(&mut bundle.chain).into_iter().map(CertificateDer::from).collect();
@@ -43,35 +46,46 @@ impl Validator {
             None if bundle.trust_anchors.is_empty() => self.platform.get_or_init(Anchors::platform),
             None => {
                 let roots = std::mem::take(&mut bundle.trust_anchors).into_iter().map(CertificateDer::from);
-                own = Anchors::from_der(roots)
+                own = self
+                    .announced
+                    .with(roots.collect())
                     .map_err(|error| Rejection::new(NackReason::Malformed, error.to_string()))?;
                 &own
             }
         };
         let key = PrivatePkcs8KeyDer::from(key.as_slice());
-        let Checked { certified_key, leaf } =
-            validate::validate(&chain, &key, Names::Any(&self.server_names), anchors, now)?;
-        let checked = Served {
-            certificate: std::mem::take(&mut bundle.certificate),
-            generation: bundle.generation,
-            leaf,
-            certified_key,
+        let checked = validate::validate(&chain, &key, Names::Any(&self.server_names), anchors, now)?;
+        let issuer = issuer_of(&chain, anchors).cloned();
+        let policy = bundle.staple_policy();
+        let stapling = Stapling { policy, grace_s: 0, covered_until: seconds(now) };
+        let certificate = std::mem::take(&mut bundle.certificate);
+        let served = Served::new(certificate, bundle.generation, checked, issuer, stapling);
+        let response = std::mem::take(&mut bundle.staple);
+        let staple = match policy {
+            StaplePolicy::Unspecified => None,
+            _ if response.is_empty() => None,
+            _ => Some(checked_staple(&served, response, now)?),
         };
-        match served {
-            Some(served) => not_stale(&checked, served).map(|()| checked),
-            None => Ok(checked),
-        }
+        Ok(served.with_staple(staple, policy, bundle.staple_grace_s))
     }
 
     /// The names the node must serve and that this leaf covers.
     pub(crate) fn covered(&self, served: &Served) -> Vec<String> {
-        let leaf = served.certified_key.cert.first();
+        let leaf = served.leaf_der();
         leaf.map(|leaf| validate::covered(leaf, &served.leaf, &self.server_names)).unwrap_or_default()
     }
 }
 
+/// Checks a response about what is served.
+pub(crate) fn checked_staple(served: &Served, response: Vec<u8>, now: UnixTime) -> Result<Staple, Rejection> {
+    let leaf = served
+        .leaf_der()
+        .ok_or_else(|| Rejection::new(NackReason::Internal, "what is served has no leaf"))?;
+    Staple::check(response, leaf, served.issuer.as_ref(), now)
+}
+
 /// Numbers only grow; the same number must be the same leaf.
-fn not_stale(new: &Served, served: &Served) -> Result<(), Rejection> {
+pub(crate) fn not_stale(new: &Served, served: &Served) -> Result<(), Rejection> {
     if new.generation > served.generation {
         return Ok(());
     }
@@ -87,93 +101,5 @@ fn not_stale(new: &Served, served: &Served) -> Result<(), Rejection> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(crate) mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use time::{Duration, OffsetDateTime};
-
-    use super::*;
-
-    /// A sound bundle with a CA of its own.
-    pub(crate) fn bundle_for(certificate: &str, generation: u64, names: &[&str]) -> Bundle {
-        let now = OffsetDateTime::now_utc();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        (params.not_before, params.not_after) = (now - Duration::HOUR, now + Duration::HOUR);
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &issuer).unwrap();
-        Bundle {
-            certificate: certificate.to_owned(),
-            generation,
-            chain: vec![leaf.der().to_vec()],
-            key: key.serialize_der(),
-            trust_anchors: vec![issuer.der().to_vec()],
-        }
-    }
-
-    pub(crate) fn checked(bundle: &Bundle) -> Served {
-        let names: Vec<_> =
-            validate::LeafFacts::parse(&CertificateDer::from(bundle.chain[0].as_slice())).unwrap().names;
-        let first = names.iter().map(|name| name.replace('*', "x")).collect();
-        Validator::new(first, None).unwrap().check(bundle.clone(), None, UnixTime::now()).unwrap()
-    }
-
-    fn validator() -> Validator {
-        Validator::new(vec!["a.example".into()], None).unwrap()
-    }
-
-    fn reason(bundle: &Bundle, served: Option<&Served>) -> Option<NackReason> {
-        validator().check(bundle.clone(), served, UnixTime::now()).err().map(|rejection| rejection.reason)
-    }
-
-    #[test]
-    fn stale_generations_are_refused_unless_rolled_back() {
-        let (old, new) = (bundle_for("web", 1, &["a.example"]), bundle_for("web", 2, &["a.example"]));
-        let served = checked(&new);
-        assert_eq!(reason(&new, Some(&served)), None, "the same again is fine");
-        assert_eq!(reason(&old, Some(&served)), Some(NackReason::StaleGeneration));
-        assert_eq!(reason(&old, None), None, "a rollback");
-        let other = bundle_for("web", 2, &["a.example"]);
-        assert_eq!(reason(&other, Some(&served)), Some(NackReason::StaleGeneration));
-    }
-
-    #[test]
-    fn faults_have_their_reasons() {
-        let good = bundle_for("web", 1, &["a.example"]);
-        assert_eq!(reason(&bundle_for("web", 1, &["b.example"]), None), Some(NackReason::NameMismatch));
-        let mut bundle = good.clone();
-        bundle.trust_anchors.clear();
-        assert_eq!(reason(&bundle, None), Some(NackReason::UntrustedChain), "not a root of the system's");
-        let mut bundle = good.clone();
-        bundle.trust_anchors = vec![vec![1, 2, 3]];
-        assert_eq!(reason(&bundle, None), Some(NackReason::Malformed));
-        let mut bundle = good;
-        bundle.key.clear();
-        assert_eq!(reason(&bundle, None), Some(NackReason::Malformed));
-    }
-
-    #[test]
-    fn configured_roots_win_over_those_in_a_bundle() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("roots.pem");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let other = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(&path, other.pem()).unwrap();
-        let strict = Validator::new(vec!["a.example".into()], Some(&path)).unwrap();
-        let rejection =
-            strict.check(bundle_for("web", 1, &["a.example"]), None, UnixTime::now()).unwrap_err();
-        assert_eq!(rejection.reason, NackReason::UntrustedChain);
-    }
-
-    #[test]
-    fn only_names_the_node_must_serve_are_covered() {
-        let names = ["a.example".to_owned(), "c.example".to_owned()];
-        let validator = Validator::new(names.to_vec(), None).unwrap();
-        let served = checked(&bundle_for("web", 1, &["a.example", "b.example"]));
-        assert_eq!(validator.covered(&served), ["a.example"]);
-    }
-}
+#[path = "validate_tests.rs"]
+pub(crate) mod tests;

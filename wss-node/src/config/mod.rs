@@ -1,10 +1,13 @@
 //! Configuration: one TOML file, overridden by `WSS_NODE_` environment variables (`__` between levels, as in
 //! `WSS_NODE_LISTEN__ADDRESS`). Unknown keys are refused.
 
+mod breaker;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use breaker::{BreakerConfig, Reaction};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use rustls_pki_types::ServerName;
@@ -38,6 +41,9 @@ pub struct Config {
     /// Limits of a session.
     #[serde(default)]
     pub session: SessionConfig,
+    /// What halts state propagation.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
     /// Health for orchestrators.
     #[serde(default)]
     pub admin: AdminConfig,
@@ -144,7 +150,7 @@ impl Default for SessionConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// Where `/healthz` and `/readyz` answer.
+    /// Where `/healthz`, `/readyz` and `/status` answer.
     pub address: SocketAddr,
 }
 
@@ -241,6 +247,7 @@ impl Config {
                 return Err(Fault::new(key, format!("{value} is too small, expected at least {least}")));
             }
         }
+        self.breaker.check()?;
         self.log.check()
     }
 }

@@ -39,6 +39,8 @@ fn errors_name_file_line_and_key() {
             "n.toml:3: listen.max_connections: found the string \"many\", expected",
         ),
         ("server_names = [\"a\"]\n[listen]\naddress = \"here\"", "n.toml:3: listen.address: "),
+        ("server_names = [\"a\"]\n[breaker]\nproofs = 0", "n.toml:3: breaker.proofs: 0 is out of range"),
+        ("server_names = [\"a\"]\n[breaker]\nexpired = \"halt\"", "n.toml:3: breaker.expired: "),
         ("server_names = [\"a\"]\n[session\nchannels = 1", "n.toml:2: not valid TOML: "),
         ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
     ];

@@ -106,6 +106,9 @@ impl ReplyError {
     pub(crate) const LIMIT_EXCEEDED: Self = Self::new(106, "limit exceeded");
     /// A field is missing or too long.
     pub(crate) const BAD_REQUEST: Self = Self::new(107, "bad request");
+    /// The breaker is open: the same command may succeed later. The protocol's code for trouble of the server.
+    pub(crate) const HALTED: Self =
+        Self { temporary: true, ..Self::new(100, "halted: certificates are not trustworthy") };
     /// Not in this version.
     pub(crate) const NOT_AVAILABLE: Self = Self::new(108, "not available");
 }
@@ -122,6 +125,8 @@ pub(crate) struct Disconnect {
 impl Disconnect {
     /// The node stops.
     pub(crate) const SHUTDOWN: Self = Self { code: 3001, reason: "shutdown" };
+    /// The breaker is open for longer than its hold (RFC 6455's registry: try again later).
+    pub(crate) const HALTED: Self = Self { code: 1013, reason: "try again later" };
     /// The client reads too slowly.
     pub(crate) const SLOW: Self = Self { code: 3008, reason: "slow" };
     /// No answer to a ping.
@@ -194,6 +199,14 @@ impl<'a> Reply<'a> {
 
 /// A ping.
 pub(crate) const PING: Bytes = Bytes::from_static(b"{}");
+
+/// Tells clients that the node has halted, or goes on. SDKs hand it to the application as a message of the
+/// connection, or pass over it.
+pub(crate) const NOTICE_OPEN: Bytes =
+    Bytes::from_static(br#"{"push":{"message":{"data":{"breaker":"open"}}}}"#);
+/// The end of that.
+pub(crate) const NOTICE_CLOSED: Bytes =
+    Bytes::from_static(br#"{"push":{"message":{"data":{"breaker":"closed"}}}}"#);
 
 /// A publication as every subscriber gets it.
 pub(crate) fn push(channel: &str, data: &RawValue) -> Bytes {

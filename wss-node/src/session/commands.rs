@@ -100,6 +100,10 @@ impl Commands {
     fn publish(&self, request: &Publish) -> Result<(), ReplyError> {
         self.check_name(&request.channel)?;
         let data = request.data.as_ref().ok_or(ReplyError::BAD_REQUEST)?;
+        if self.node.guard.is_open() {
+            Counters::add(&self.node.counters.publications_refused);
+            return Err(ReplyError::HALTED);
+        }
         let deliveries = self.node.hub.publish(&request.channel, &protocol::push(&request.channel, data));
         Counters::add(&self.node.counters.publications);
         Counters::add_many(&self.node.counters.deliveries, deliveries);
@@ -134,8 +138,8 @@ mod tests {
     }
 
     async fn sent(outbound: &Outbound) -> Vec<String> {
-        let taken = outbound.take().await.unwrap();
-        taken.frames.iter().map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
+        let taken = outbound.take(false).await.unwrap();
+        taken.frames.iter().map(|frame| String::from_utf8(frame.bytes.to_vec()).unwrap()).collect()
     }
 
     #[tokio::test]

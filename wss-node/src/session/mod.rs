@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
@@ -15,15 +16,16 @@ use tokio_stream::StreamExt;
 use tokio_websockets::{CloseCode, Limits, Message, ServerBuilder, WebSocketStream};
 
 use crate::counters::Gauge;
+use crate::guard::Gate;
 use crate::hub::{Outbound, Taken};
-use crate::protocol::{Disconnect, PING};
+use crate::protocol::{Disconnect, NOTICE_CLOSED, NOTICE_OPEN, PING};
 use crate::service::Node;
 use commands::Commands;
 pub(crate) use prefixed::Prefixed;
 
 /// How long the other side may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Sessions leave a stopping node within this time, not all at once.
+/// Sessions leave a stopping or halted node within this time, not all at once.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a session ends.
@@ -73,6 +75,14 @@ where
     }
 }
 
+fn leave_soon() -> Instant {
+    Instant::now() + LEAVE_WITHIN.mul_f64(fastrand::f64())
+}
+
+fn is_stopping(leave_at: Option<(Instant, Disconnect)>) -> bool {
+    leave_at.is_some_and(|(_, why)| why == Disconnect::SHUTDOWN)
+}
+
 struct Session<'a, S> {
     node: &'a Arc<Node>,
     socket: &'a mut WebSocketStream<S>,
@@ -87,9 +97,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         // The ping that comes next, or the pong that is waited for.
         let mut ping_at = Instant::now() + limits.ping_interval;
         let mut pong_by: Option<Instant> = None;
-        let mut leave_at: Option<Instant> = None;
+        let mut leave_at: Option<(Instant, Disconnect)> = None;
+        let mut gate = self.node.guard.gate();
+        if *gate.borrow() != Gate::Flowing {
+            // It opened while this session began.
+            gate.mark_changed();
+        }
         loop {
             let connected = self.commands.is_connected();
+            let halted = self.node.guard.is_open();
             tokio::select! {
                 message = self.socket.next() => match message {
                     Some(Ok(message)) => {
@@ -118,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                     Some(Err(error)) => return End::Violated(error.to_string()),
                     None => return End::Gone("cut".to_owned()),
                 },
-                taken = self.outbound.take() => match taken {
+                taken = self.outbound.take(halted) => match taken {
                     Ok(taken) => if let Err(end) = self.written(Some(taken)).await {
                         return end;
                     },
@@ -135,15 +151,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                     pong_by = Some(Instant::now() + limits.pong_timeout);
                     ping_at = Instant::now() + limits.ping_interval;
                 }
-                () = self.node.stopping.cancelled(), if leave_at.is_none() => {
-                    leave_at = Some(Instant::now() + LEAVE_WITHIN.mul_f64(fastrand::f64()));
+                Ok(()) = gate.changed() => match *gate.borrow_and_update() {
+                    Gate::Halted => self.notice(NOTICE_OPEN),
+                    Gate::Flowing => {
+                        self.notice(NOTICE_CLOSED);
+                        leave_at = leave_at.filter(|(_, why)| *why != Disconnect::HALTED);
+                    }
+                    Gate::SendAway => leave_at = leave_at.or_else(|| Some((leave_soon(), Disconnect::HALTED))),
+                },
+                () = self.node.stopping.cancelled(), if !is_stopping(leave_at) => {
+                    leave_at = Some((leave_soon(), Disconnect::SHUTDOWN));
                 }
-                () = async { tokio::time::sleep_until(leave_at.unwrap_or(connect_by)).await },
+                () = async { tokio::time::sleep_until(leave_at.map_or(connect_by, |(at, _)| at)).await },
                     if leave_at.is_some() =>
                 {
-                    return End::Close(Disconnect::SHUTDOWN);
+                    return End::Close(leave_at.map_or(Disconnect::SHUTDOWN, |(_, why)| why));
                 }
             }
+        }
+    }
+
+    /// Tells a client of the breaker. Before `connect` there is nobody to tell.
+    fn notice(&self, notice: Bytes) {
+        if self.commands.is_connected() {
+            self.outbound.push(notice);
         }
     }
 
@@ -154,8 +185,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             if let Some(mut taken) = taken {
                 let mut bytes = 0;
                 for frame in taken.frames.drain(..) {
-                    bytes += frame.len();
-                    socket.feed(Message::text(frame)).await?;
+                    bytes += frame.bytes.len();
+                    socket.feed(Message::text(frame.bytes)).await?;
                 }
                 socket.flush().await?;
                 taken.written(bytes);

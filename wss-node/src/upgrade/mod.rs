@@ -2,6 +2,7 @@
 //! others are told. The decision is a pure function of the request.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use sha1::{Digest, Sha1};
 
+use crate::counters::Counters;
 use crate::service::Node;
 
 /// RFC 6455 section 1.3.
@@ -21,6 +23,9 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The subprotocol of the Centrifuge JSON protocol; clients that offer none speak it too.
 const JSON: &str = "centrifuge-json";
+
+/// When clients come back to a node that has halted, in seconds.
+const HALTED_RETRY_AFTER_S: RangeInclusive<u64> = 5..=20;
 
 /// Why a request is not upgraded.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,8 +41,8 @@ impl Refusal {
         Self { status, header: None, reason }
     }
 
-    fn with(self, name: HeaderName, value: &'static str) -> Self {
-        Self { header: Some((name, HeaderValue::from_static(value))), ..self }
+    fn with(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        Self { header: Some((name, value.into())), ..self }
     }
 }
 
@@ -54,6 +59,8 @@ enum Room {
     Open,
     Full,
     Stopping,
+    /// The breaker is open; clients are to come back after so many seconds.
+    Halted(u64),
 }
 
 /// Answers one request; 101 means that the connection is a WebSocket from here on. `full`: there is no place for
@@ -65,10 +72,15 @@ pub(crate) fn answer<B>(
     full: bool,
 ) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
-    let room = match (node.readiness.is_draining(), full) {
-        (true, _) => Room::Stopping,
-        (false, true) => Room::Full,
-        (false, false) => Room::Open,
+    let room = if node.readiness.is_draining() {
+        Room::Stopping
+    } else if node.guard.is_open() {
+        // Not all at the same instant.
+        Room::Halted(fastrand::u64(HALTED_RETRY_AFTER_S))
+    } else if full {
+        Room::Full
+    } else {
+        Room::Open
     };
     match decide(request, &node.config.listen.path, room) {
         Ok(accepted) => {
@@ -85,6 +97,9 @@ pub(crate) fn answer<B>(
             }
         }
         Err(refusal) => {
+            if matches!(room, Room::Halted(_)) && refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+                Counters::add(&node.counters.upgrades_refused);
+            }
             tracing::info!(%peer, status = refusal.status.as_u16(), reason = refusal.reason, "upgrade refused");
             *response.status_mut() = refusal.status;
             if let Some((name, value)) = refusal.header {
@@ -106,7 +121,7 @@ fn decide<B>(request: &Request<B>, path: &str, room: Room) -> Result<Accepted, R
     }
     if request.method() != Method::GET {
         let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET");
-        return Err(refusal.with(ALLOW, "GET"));
+        return Err(refusal.with(ALLOW, HeaderValue::from_static("GET")));
     }
     if request.version() != Version::HTTP_11 {
         return Err(Refusal::new(
@@ -114,11 +129,14 @@ fn decide<B>(request: &Request<B>, path: &str, room: Room) -> Result<Accepted, R
             "a WebSocket upgrade needs HTTP/1.1",
         ));
     }
-    let unavailable = |reason| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).with(RETRY_AFTER, "1");
+    let unavailable = |reason, after_s: u64| {
+        Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason).with(RETRY_AFTER, after_s))
+    };
     match room {
         Room::Open => {}
-        Room::Full => return Err(unavailable("this node is full")),
-        Room::Stopping => return Err(unavailable("this node is stopping")),
+        Room::Full => return unavailable("this node is full", 1),
+        Room::Stopping => return unavailable("this node is stopping", 1),
+        Room::Halted(after_s) => return unavailable("this node has halted", after_s),
     }
     let bad = |reason| Refusal::new(StatusCode::BAD_REQUEST, reason);
     if !lists(headers, &UPGRADE, "websocket") || !lists(headers, &CONNECTION, "upgrade") {
@@ -129,7 +147,7 @@ fn decide<B>(request: &Request<B>, path: &str, room: Room) -> Result<Accepted, R
         Some(_) => {
             let refusal =
                 Refusal::new(StatusCode::UPGRADE_REQUIRED, "only version 13 of the WebSocket protocol");
-            return Err(refusal.with(SEC_WEBSOCKET_VERSION, "13"));
+            return Err(refusal.with(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
         }
         None => return Err(bad("Sec-WebSocket-Version is missing, or there are several")),
     }

@@ -68,11 +68,12 @@ fn each_fault_has_its_status() {
 }
 
 #[test]
-fn a_full_or_stopping_node_sends_clients_elsewhere() {
-    for room in [Room::Full, Room::Stopping] {
+fn a_full_stopping_or_halted_node_sends_clients_elsewhere() {
+    for (room, after) in [(Room::Full, "1"), (Room::Stopping, "1"), (Room::Halted(7), "7")] {
         let refusal = decide(&request(&[]), PATH, room).unwrap_err();
         assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(refusal.header.unwrap().0, RETRY_AFTER);
+        let (name, value) = refusal.header.unwrap();
+        assert_eq!((name, value.to_str().unwrap()), (RETRY_AFTER, after));
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) async fn renewal_info(
             message: format!("issuer {issuer}: the renewal information from {url} cannot be used: {why}"),
             retry_after: reply.answer.retry_after,
             issuer_wide: false,
+            gate: false,
         }),
     }
 }

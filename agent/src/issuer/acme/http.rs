@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use jiff::Timestamp;
-use rustls::{ClientConfig, RootCertStore};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::socket::chain_of;
 
@@ -22,6 +20,7 @@ use super::jws::AccountKey;
 use super::nonces::{NONCE_HEADER, Nonces};
 use super::time::CaTime;
 use crate::issuer::{ErrorClass, IssueError};
+use crate::outgoing::{self, is_loopback, retry_after};
 
 /// One request with its answer. CAs answer within a second or two; Let's Encrypt gives up after 60 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,9 +31,6 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// RFC 8555 section 6.1: clients MUST send one.
 const OUR_USER_AGENT: &str = concat!("sealwire/", env!("CARGO_PKG_VERSION"));
-
-/// A Retry-After beyond this is a mistake: no CA's limit lasts longer (Let's Encrypt: 7 days).
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(7 * 24);
 
 tokio::task_local! {
     /// The last answer within the call under way. A task-local, because one client (inside one `Account`)
@@ -109,13 +105,7 @@ impl AcmeHttp {
         let ours = |detail: String| {
             IssueError::new(ErrorClass::Ours, format!("cannot set up the ACME client: {detail}"))
         };
-        let roots = RootCertStore { roots: anchors.as_slice().to_vec() };
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let mut tls = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ours(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut tls = outgoing::tls(anchors).map_err(|error| ours(error.to_string()))?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -269,19 +259,6 @@ fn links(headers: &HeaderMap, url: &str) -> Vec<(String, String)> {
     parts.filter_map(link).take(MAX_LINKS).collect()
 }
 
-/// Retry-After is a number of seconds or an HTTP-date (RFC 9110 section 10.2.3).
-fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    let wait = if let Ok(seconds) = value.parse::<u64>() {
-        Duration::from_secs(seconds)
-    } else {
-        let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-        // A date in the past means now.
-        Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO)
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
 /// https only, except to this machine: RFC 8555 section 6.1.
 fn check_url(uri: &Uri, url: &str) -> Result<(), HttpFault> {
     let Some(host) = uri.host() else {
@@ -291,11 +268,6 @@ fn check_url(uri: &Uri, url: &str) -> Result<(), HttpFault> {
         return Ok(());
     }
     Err(HttpFault::Insecure(url.to_owned()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_matches(['[', ']']);
-    address == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether a directory can only be reached with roots to check it against.
@@ -320,21 +292,6 @@ fn cause_of(error: &reqwest::Error) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
-        let wait = |value| retry_after(value, now);
-        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
-        assert_eq!(wait(" 0 "), Some(Duration::ZERO));
-        assert_eq!(wait("Mon, 23 Nov 2026 10:01:30 GMT"), Some(Duration::from_secs(90)));
-        assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
-        assert_eq!(wait("18446744073709551615"), Some(MAX_RETRY_AFTER));
-        assert_eq!(wait("Fri, 01 Jan 2100 00:00:00 GMT"), Some(MAX_RETRY_AFTER));
-        for nonsense in ["", "soon", "-5", "1.5", "99999999999999999999999"] {
-            assert_eq!(wait(nonsense), None, "{nonsense}");
-        }
-    }
 
     #[test]
     fn only_https_or_this_machine() {

@@ -59,6 +59,7 @@ pub struct AcmeIssuer {
     trust: Vec<CertificateDer<'static>>,
     profiles: Profiles,
     preferred_chain: Option<String>,
+    issued_by: Vec<String>,
     unsure: Unsure,
     timeout: Duration,
 }
@@ -113,6 +114,7 @@ impl AcmeIssuer {
                 config.lifetimes.into_iter().map(|(name, life)| (name, life.0)).collect(),
             ),
             preferred_chain: config.preferred_chain,
+            issued_by: config.issued_by,
             unsure: Unsure::default(),
             timeout: config.timeout,
         })
@@ -202,6 +204,10 @@ impl Issuer for AcmeIssuer {
 
     fn promised_lifetime(&self, profile: &str) -> Option<Duration> {
         self.profiles.lifetime(&self.ca, &*self.accounts.directories.last()?, profile)
+    }
+
+    fn issued_by(&self) -> &[String] {
+        &self.issued_by
     }
 
     fn has_account(&self) -> bool {

@@ -151,7 +151,13 @@ impl Ca {
         };
         let retry_after = answer.and_then(|answer| answer.retry_after);
         let issuer_wide = class == ErrorClass::Ca && self.is_wide(error, answer);
-        IssueError { class, message: format!("issuer {}: {message}", self.issuer), retry_after, issuer_wide }
+        IssueError {
+            class,
+            message: format!("issuer {}: {message}", self.issuer),
+            retry_after,
+            issuer_wide,
+            gate: false,
+        }
     }
 
     /// Whether a refusal is meant for everybody: a CA that is busy as a whole, or a limit of the account.

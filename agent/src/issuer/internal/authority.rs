@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
+use super::identity::AuthorityId;
 use super::secret::read_secret;
 use crate::issuer::{ErrorClass, IssueError};
 use crate::store::{StoreError, durable};
@@ -25,7 +26,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(dir: &Path, stem: &str) -> Self {
+    pub(super) fn new(dir: &Path, id: AuthorityId) -> Self {
+        let stem = id.stem();
         Self { key: dir.join(format!("{stem}.key.pem")), certificate: dir.join(format!("{stem}.pem")) }
     }
 }
@@ -36,6 +38,12 @@ pub(super) struct Authority {
     key: Zeroizing<KeyPair>,
     certificate: CertificateDer<'static>,
     certificate_pem: String,
+    serial: Vec<u8>,
+    /// The subject in DER, as names in requests for OCSP are hashed.
+    subject: Vec<u8>,
+    /// The bits of the public key, as keys in requests for OCSP are hashed.
+    public_key: Vec<u8>,
+    subject_text: String,
     not_after: Timestamp,
     not_before: Timestamp,
 }
@@ -102,14 +110,33 @@ impl Authority {
         };
         let not_before = instant(parsed.validity().not_before)?;
         let not_after = instant(parsed.validity().not_after)?;
-        Ok(Self { key, certificate, certificate_pem, not_after, not_before })
+        let serial = parsed.raw_serial().to_vec();
+        let subject = parsed.subject().as_raw().to_vec();
+        let subject_text = parsed.subject().to_string();
+        let public_key = parsed.public_key().subject_public_key.data.to_vec();
+        Ok(Self {
+            key,
+            certificate,
+            certificate_pem,
+            serial,
+            subject,
+            public_key,
+            subject_text,
+            not_after,
+            not_before,
+        })
     }
 
     /// Whether this certificate is signed by `issuer`.
     pub(super) fn is_signed_by(&self, issuer: &Self) -> bool {
-        let Ok((_, certificate)) = X509Certificate::from_der(&self.certificate) else { return false };
-        let Ok((_, above)) = X509Certificate::from_der(&issuer.certificate) else { return false };
-        certificate.verify_signature(Some(above.public_key())).is_ok()
+        issuer.has_signed(&self.certificate)
+    }
+
+    /// Whether a certificate is signed by this key.
+    pub(super) fn has_signed(&self, certificate: &CertificateDer<'_>) -> bool {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+        let Ok((_, own)) = X509Certificate::from_der(&self.certificate) else { return false };
+        certificate.verify_signature(Some(own.public_key())).is_ok()
     }
 
     /// As rcgen signs with it.
@@ -119,6 +146,22 @@ impl Authority {
 
     pub(super) fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    pub(super) fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
+    pub(super) fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    pub(super) fn subject_text(&self) -> &str {
+        &self.subject_text
+    }
+
+    pub(super) fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     pub(super) fn certificate_pem(&self) -> &str {

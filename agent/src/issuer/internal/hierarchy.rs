@@ -1,44 +1,43 @@
-//! Root and intermediate: which is in use, and when a new intermediate is due.
+//! Roots and intermediates: which sign now, and when a new intermediate is due.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, SerialNumber,
-};
-use time::OffsetDateTime;
+use rcgen::PKCS_ECDSA_P256_SHA256;
 
-use super::authority::{Authority, Files, generate, load_key};
+use super::Shared;
+use super::authority::{Authority, Files, generate};
 use super::constraints::Constraints;
-use crate::config::InternalConfig;
+use super::endpoints;
+use super::identity::AuthorityId;
+use super::make;
+use super::record::{Revocation, Serial};
+use super::roots::{Roots, is_intermediate, newest};
+use super::secret::read_secret;
 use crate::issuer::{ErrorClass, IssueError};
-use crate::store::{StoreError, durable};
+use crate::store::durable;
 
-/// Long, because a new root must be handed to every client.
-const ROOT_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 3652);
-
-/// Short, because it renews itself; its key is the one that works every day.
-const INTERMEDIATE_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 90);
-
-/// Clients' clocks may be behind ours.
-const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
-
-/// The operator is told about the end of the root this long before.
-pub(super) const ROOT_NOTICE: SignedDuration = SignedDuration::from_hours(24 * 365);
-
-/// RFC 5280 appendix A: ub-common-name is 64 characters; the rest of ours fits beside this.
-const NAME_IN_SUBJECT_CHARS: usize = 32;
+/// Intermediates that have not ended. One lives for 90 days unless leaves live long; more come from an
+/// operator who asks again and again.
+const MAX_INTERMEDIATES: usize = 64;
 
 /// The CA of one issuer.
 pub(super) struct Hierarchy {
     dir: PathBuf,
-    root: Authority,
+    shared: Arc<Shared>,
+    roots: Roots,
     /// The highest number that has a certificate; 0: none yet.
-    number: u64,
-    /// The intermediate of that number, unless it is damaged.
-    intermediate: Option<Authority>,
+    newest: u64,
+    /// Those that have not ended and whose root is published.
+    intermediates: BTreeMap<u64, Intermediate>,
+}
+
+struct Intermediate {
+    authority: Arc<Authority>,
+    /// The number of the root above it.
+    root: u64,
 }
 
 impl Hierarchy {
@@ -46,49 +45,28 @@ impl Hierarchy {
     ///
     /// # Errors
     /// See [`super::InternalIssuer::open`].
-    pub(super) fn open(
-        dir: PathBuf,
-        name: &str,
-        config: &InternalConfig,
-        constraints: &Constraints,
-        now: Timestamp,
-    ) -> Result<Self, IssueError> {
-        durable::create_dir(&dir)?;
-        let number = newest_intermediate(&dir)?;
-        let files = Files::new(&dir, "root");
-        let root = match Authority::load(&files)? {
-            Some(root) if root.is_signed_by(&root) => root,
-            Some(_) => {
-                let detail = "it is not signed by itself; restore it from a backup";
-                return Err(StoreError::damaged(&files.certificate, detail).into());
-            }
-            // A new root would cut off every client, so it must be plain that there has been none.
-            None if number > 0 => {
-                let detail = format!(
-                    "it is missing, but {} was signed by it; restore it from a backup, or move {} away to \
-                     start with a new CA",
-                    Files::new(&dir, &intermediate_stem(number)).certificate.display(),
-                    dir.display()
-                );
-                return Err(StoreError::damaged(&files.certificate, detail).into());
-            }
-            None => make_root(&files, name, config, now)?,
-        };
-        let mut hierarchy = Self { dir, root, number, intermediate: None };
-        hierarchy.intermediate = hierarchy.load_intermediate()?;
-        match hierarchy.end_of_root(name, now) {
+    pub(super) fn open(dir: PathBuf, shared: Arc<Shared>, now: Timestamp) -> Result<Self, IssueError> {
+        let roots = Roots::open(dir.clone(), &shared.name, &shared.config, now)?;
+        let newest = newest(&dir, is_intermediate)?;
+        let mut hierarchy = Self { dir, shared, roots, newest, intermediates: BTreeMap::new() };
+        hierarchy.load_intermediates(now)?;
+        match hierarchy.end_of_root(now) {
             // The agent may have other issuers to work with.
             Some(error) => tracing::error!(%error, "this issuer cannot issue any more"),
             // Now rather than at the first order: a directory that cannot be written is told at the start.
             None => {
-                hierarchy.intermediate(name, config, constraints, now)?;
+                hierarchy.intermediate(now)?;
             }
         }
         Ok(hierarchy)
     }
 
-    pub(super) fn root(&self) -> &Authority {
-        &self.root
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    pub(super) fn roots_mut(&mut self) -> &mut Roots {
+        &mut self.roots
     }
 
     /// The intermediate to sign with now; a new one, with a new key, if it is due.
@@ -97,191 +75,218 @@ impl Hierarchy {
     /// The root has ended, or there is no usable intermediate and a new one could not be written.
     pub(super) fn intermediate(
         &mut self,
-        name: &str,
-        config: &InternalConfig,
-        constraints: &Constraints,
         now: Timestamp,
-    ) -> Result<&Authority, IssueError> {
-        if let Some(error) = self.end_of_root(name, now) {
+    ) -> Result<(AuthorityId, &Arc<Authority>), IssueError> {
+        if let Some(error) = self.end_of_root(now) {
             return Err(error);
         }
-        let leaf_lifetime = signed(config.leaf_lifetime);
-        let due = self.intermediate.as_ref().is_none_or(|current| {
-            self.is_due(current, leaf_lifetime, now) || Constraints::of(current.certificate()) != *constraints
-        });
-        if due {
-            match self.renew(name, config, constraints, now) {
-                Ok(()) => {}
+        if self.is_due(now) {
+            match self.renew(now) {
+                Ok(_) => {}
                 // A full disk must not stop leaves as long as the old one can sign them.
-                Err(error)
-                    if self.intermediate.as_ref().is_some_and(|current| {
-                        current.not_after() >= now + leaf_lifetime
-                            && Constraints::of(current.certificate()) == *constraints
-                    }) =>
-                {
-                    tracing::warn!(issuer = name, %error, "the intermediate is due but cannot be renewed");
+                Err(error) if self.can_go_on(now) => {
+                    tracing::warn!(issuer = self.shared.name, %error, "the intermediate is due but cannot be renewed");
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.intermediate.as_ref().ok_or_else(|| {
-            IssueError::new(ErrorClass::Ours, format!("issuer {name}: there is no usable intermediate"))
-        })
+        match self.intermediates.get(&self.newest) {
+            Some(newest) => Ok((AuthorityId::Intermediate(self.newest), &newest.authority)),
+            None => {
+                let text = format!("issuer {}: there is no usable intermediate", self.shared.name);
+                Err(IssueError::new(ErrorClass::Ours, text))
+            }
+        }
     }
 
     /// What there is to say once the root has ended.
-    fn end_of_root(&self, name: &str, now: Timestamp) -> Option<IssueError> {
-        if now < self.root.not_after() {
+    fn end_of_root(&self, now: Timestamp) -> Option<IssueError> {
+        let (number, root) = self.roots.issuing();
+        if now < root.not_after() {
             return None;
         }
         let message = format!(
-            "issuer {name}: the root {} ended at {}: move {} away to start with a new CA, and give its root to \
-             every client",
-            Files::new(&self.dir, "root").certificate.display(),
-            self.root.not_after(),
-            self.dir.display()
+            "issuer {}: the root {} ended at {}: a new one is made within a minute (`sealwire ca status`); give it \
+             to every client",
+            self.shared.name,
+            Files::new(&self.dir, AuthorityId::Root(number)).certificate.display(),
+            root.not_after(),
         );
         Some(IssueError::new(ErrorClass::Ours, message))
     }
 
-    /// Due: less than a third of its life is left, or a leaf would outlive it. Not if the root's end leaves no
-    /// room for a later one.
-    fn is_due(&self, current: &Authority, leaf_lifetime: SignedDuration, now: Timestamp) -> bool {
+    /// Due: there is none of the root that issues, it is revoked, less than a third of its life is left, a leaf
+    /// would outlive it, or it says something else than the configuration. Not if the root's end leaves no room
+    /// for a later one.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let (root_number, root) = self.roots.issuing();
+        let Some(newest) = self.intermediates.get(&self.newest) else { return true };
+        let current = &newest.authority;
+        if newest.root != root_number || self.is_revoked(current) || !self.is_as_configured(newest) {
+            return true;
+        }
         let life = current.not_after().duration_since(current.not_before());
         let left = current.not_after().duration_since(now);
-        (left * 3 < life || left < leaf_lifetime) && current.not_after() < self.root.not_after()
+        (left * 3 < life || left < self.leaf_lifetime()) && current.not_after() < root.not_after()
     }
 
-    fn renew(
-        &mut self,
-        name: &str,
-        config: &InternalConfig,
-        constraints: &Constraints,
-        now: Timestamp,
-    ) -> Result<(), IssueError> {
-        if self.root.not_after().duration_since(now) < ROOT_NOTICE {
-            tracing::warn!(
-                issuer = name,
-                root = %Files::new(&self.dir, "root").certificate.display(),
-                not_after = %self.root.not_after(),
-                "the root ends within a year: plan a new CA and hand out its root"
-            );
-        }
-        // Twice the leaf's, so that long leaves do not ask for a new intermediate each time.
-        let lifetime = INTERMEDIATE_LIFETIME.max(signed(config.leaf_lifetime) * 2);
-        let number = self.number + 1;
-        let common_name = format!("Sealwire {} intermediate {number}", shortened(name));
-        let mut params = ca_params(&common_name, config);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.name_constraints = constraints.to_rcgen();
-        params.use_authority_key_identifier_extension = true;
-        params.serial_number = Some(serial()?);
-        params.not_before = date((now - BACKDATE).max(self.root.not_before()))?;
-        params.not_after = date((now + lifetime).min(self.root.not_after()))?;
+    /// Whether the newest one can sign leaves although it is due.
+    fn can_go_on(&self, now: Timestamp) -> bool {
+        self.intermediates.get(&self.newest).is_some_and(|newest| {
+            newest.authority.not_after() >= now + self.leaf_lifetime()
+                && Constraints::of(newest.authority.certificate()) == self.shared.constraints
+                && !self.is_revoked(&newest.authority)
+        })
+    }
 
-        let files = Files::new(&self.dir, &intermediate_stem(number));
+    fn is_as_configured(&self, intermediate: &Intermediate) -> bool {
+        let certificate = intermediate.authority.certificate();
+        let root = AuthorityId::Root(intermediate.root);
+        let url = self.shared.endpoints.as_ref().map(|endpoints| endpoints.crl(root));
+        Constraints::of(certificate) == self.shared.constraints && endpoints::crl_url(certificate) == url
+    }
+
+    fn is_revoked(&self, authority: &Authority) -> bool {
+        self.shared.record.find(authority.serial()).is_some_and(|entry| entry.revoked.is_some())
+    }
+
+    fn leaf_lifetime(&self) -> SignedDuration {
+        make::signed(self.shared.config.leaf_lifetime)
+    }
+
+    /// Makes the next intermediate, with a new key, and returns its number.
+    ///
+    /// # Errors
+    /// The root has ended, it could not be written, or there are very many.
+    pub(super) fn renew(&mut self, now: Timestamp) -> Result<u64, IssueError> {
+        if let Some(error) = self.end_of_root(now) {
+            return Err(error);
+        }
+        self.intermediates.retain(|_, intermediate| intermediate.authority.not_after() > now);
+        let Shared { name, config, constraints, endpoints, record, .. } = &*self.shared;
+        if self.intermediates.len() >= MAX_INTERMEDIATES {
+            let text = format!(
+                "issuer {name}: {MAX_INTERMEDIATES} intermediates have not ended; wait until one has"
+            );
+            return Err(IssueError::new(ErrorClass::Ours, text));
+        }
+        let number = self.newest + 1;
+        let (root_number, root) = self.roots.issuing();
+        let id = AuthorityId::Root(root_number);
+        let (mut params, serial, not_after) = make::intermediate(name, number, config, root, now)?;
+        params.name_constraints = constraints.to_rcgen();
+        if let Some(endpoints) = endpoints {
+            let written = endpoints.write(&mut params, id);
+            written.map_err(|detail| IssueError::new(ErrorClass::Ours, detail))?;
+        }
+        let files = Files::new(&self.dir, AuthorityId::Intermediate(number));
         let key = generate(&PKCS_ECDSA_P256_SHA256)?;
-        self.intermediate = Some(Authority::create(&files, key, &params, Some(&self.root))?);
-        self.number = number;
+        // What stands in the record is complete: whoever finds an intermediate there finds its leaves too.
+        record.issued(serial, id, not_after)?;
+        let authority = Arc::new(Authority::create(&files, key, &params, Some(&**root))?);
         tracing::info!(issuer = name, file = %files.certificate.display(), "intermediate made");
+        self.intermediates.insert(number, Intermediate { authority, root: root_number });
+        self.newest = number;
+        Ok(number)
+    }
+
+    /// Loads what has not ended. One that is damaged or foreign is passed over: a new one costs nothing.
+    fn load_intermediates(&mut self, now: Timestamp) -> Result<(), IssueError> {
+        for number in 1..=self.newest {
+            let files = Files::new(&self.dir, AuthorityId::Intermediate(number));
+            // Old keys stay for what only they can sign (lists of revoked leaves), and stay secret.
+            read_secret(&files.key)?;
+            match Authority::load(&files) {
+                Ok(Some(authority)) if authority.not_after() <= now => {}
+                Ok(Some(authority)) => match self.roots.signer_of(&authority) {
+                    Some(root) => {
+                        let authority = Arc::new(authority);
+                        self.intermediates.insert(number, Intermediate { authority, root });
+                    }
+                    None => {
+                        tracing::info!(file = %files.certificate.display(), "not of a root in use; passed over")
+                    }
+                },
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "passed over; what it signed cannot be revoked"),
+            }
+        }
         Ok(())
     }
 
-    /// The newest intermediate. One that is damaged or foreign is passed over: a new one costs nothing.
-    fn load_intermediate(&self) -> Result<Option<Authority>, IssueError> {
-        for number in 1..=self.number {
-            // Old keys stay for what only they can sign (lists of revoked leaves), and stay secret.
-            super::secret::read_secret(&Files::new(&self.dir, &intermediate_stem(number)).key)?;
-        }
-        if self.number == 0 {
-            return Ok(None);
-        }
-        let files = Files::new(&self.dir, &intermediate_stem(self.number));
-        match Authority::load(&files) {
-            Ok(Some(intermediate)) if intermediate.is_signed_by(&self.root) => Ok(Some(intermediate)),
-            Ok(_) => {
-                tracing::warn!(file = %files.certificate.display(), "not signed by the root; a new one is made");
-                Ok(None)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a new intermediate is made");
-                Ok(None)
-            }
-        }
+    /// Every authority that has not ended, by id.
+    pub(super) fn authorities(&self, now: Timestamp) -> BTreeMap<AuthorityId, Arc<Authority>> {
+        let roots = self.roots.published().map(|(number, root)| (AuthorityId::Root(number), root));
+        let intermediates = self
+            .intermediates
+            .iter()
+            .map(|(number, intermediate)| (AuthorityId::Intermediate(*number), &intermediate.authority));
+        let all = roots.chain(intermediates).filter(|(_, authority)| authority.not_after() > now);
+        all.map(|(id, authority)| (id, Arc::clone(authority))).collect()
+    }
+
+    /// The intermediate that leaves are signed with, if there is one.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.intermediates.contains_key(&self.newest).then_some(self.newest)
+    }
+
+    /// Revokes an intermediate; the next leaf comes from a new one. Returns the intermediate (DER).
+    ///
+    /// # Errors
+    /// There is no such intermediate, or it could not be noted.
+    pub(super) fn revoke(&self, number: u64, revocation: Revocation) -> Result<Vec<u8>, IssueError> {
+        let found = self.intermediates.get(&number);
+        let serial = found.and_then(|found| Some((found, Serial::try_from(found.authority.serial()).ok()?)));
+        let Some((found, serial)) = serial else {
+            let text = format!("issuer {}: there is no valid intermediate-{number}", self.shared.name);
+            return Err(IssueError::new(ErrorClass::Ours, text));
+        };
+        let by = AuthorityId::Root(found.root);
+        self.shared.record.revoke(serial, by, found.authority.not_after(), revocation)?;
+        Ok(found.authority.certificate().to_vec())
+    }
+
+    /// Whether a root has signed an intermediate.
+    pub(super) fn has_issued(&self, root: u64) -> bool {
+        self.intermediates.values().any(|intermediate| intermediate.root == root)
+            || self.shared.record.last_end(|by| by == AuthorityId::Root(root)).is_some()
+    }
+
+    /// The end of the last leaf that builds to another root than the one that issues; `None` if there is none.
+    pub(super) fn chained_until(&self) -> Option<Timestamp> {
+        let (issuing, _) = self.roots.issuing();
+        let is_of_issuing = |number: &u64| {
+            self.intermediates.get(number).is_some_and(|intermediate| intermediate.root == issuing)
+        };
+        let record = &self.shared.record;
+        // Of an intermediate that cannot be read it is not known which root is above it.
+        let recorded =
+            record.last_end(|by| is_intermediate(by).is_some_and(|number| !is_of_issuing(&number)));
+        // Made before there was a record: nobody knows its leaves, but none outlives it.
+        let others = self.intermediates.values().filter(|intermediate| intermediate.root != issuing);
+        let unrecorded = others
+            .map(|intermediate| &intermediate.authority)
+            .filter(|authority| record.find(authority.serial()).is_none())
+            .map(|authority| authority.not_after());
+        recorded.into_iter().chain(unrecorded).max()
+    }
+
+    /// Lets go of what a retired root signed.
+    pub(super) fn drop_retired(&mut self) {
+        let published: Vec<_> = self.roots.published().map(|(number, _)| number).collect();
+        self.intermediates.retain(|_, intermediate| published.contains(&intermediate.root));
+    }
+
+    /// The file with the list of what an authority revoked.
+    pub(super) fn crl_file(&self, id: AuthorityId) -> PathBuf {
+        self.dir.join(format!("{}.crl", id.stem()))
     }
 }
 
-fn make_root(
-    files: &Files,
-    name: &str,
-    config: &InternalConfig,
-    now: Timestamp,
-) -> Result<Authority, IssueError> {
-    // A key without a certificate is what a crash left; it was never used, but it is not overwritten either.
-    let key = match load_key(files)? {
-        Some(key) => key,
-        None => generate(&PKCS_ECDSA_P384_SHA384)?,
-    };
-    let mut params = ca_params(&format!("Sealwire {} root", shortened(name)), config);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-    params.serial_number = Some(serial()?);
-    params.not_before = date(now - BACKDATE)?;
-    params.not_after = date(now + ROOT_LIFETIME)?;
-    let root = Authority::create(files, key, &params, None)?;
-    tracing::info!(issuer = name, file = %files.certificate.display(), "root made; give it to every client");
-    Ok(root)
-}
-
-fn ca_params(common_name: &str, config: &InternalConfig) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    let mut subject = DistinguishedName::new();
-    if let Some(organization) = &config.organization {
-        subject.push(DnType::OrganizationName, organization.as_str());
-    }
-    subject.push(DnType::CommonName, common_name);
-    params.distinguished_name = subject;
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params
-}
-
-/// 126 random bits behind a leading 01: positive and always 16 bytes (RFC 5280 section 4.1.2.2).
-pub(super) fn serial() -> Result<SerialNumber, IssueError> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes)
-        .map_err(|_| IssueError::new(ErrorClass::Ours, "the system's random generator failed"))?;
-    bytes[0] = (bytes[0] & 0x3f) | 0x40;
-    Ok(SerialNumber::from_slice(&bytes))
-}
-
-/// X.509 counts whole seconds.
-pub(super) fn date(at: Timestamp) -> Result<OffsetDateTime, IssueError> {
-    OffsetDateTime::from_unix_timestamp(at.as_second()).map_err(|error| {
-        IssueError::new(ErrorClass::Ours, format!("{at} does not fit a certificate: {error}"))
-    })
-}
-
-fn signed(duration: std::time::Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-fn shortened(name: &str) -> String {
-    name.chars().take(NAME_IN_SUBJECT_CHARS).collect()
-}
-
-pub(super) fn intermediate_stem(number: u64) -> String {
-    format!("intermediate-{number}")
-}
-
-/// The highest N of `intermediate-N.pem`; 0 if there is none.
-pub(super) fn newest_intermediate(dir: &Path) -> Result<u64, StoreError> {
-    let mut newest = 0;
-    for entry in std::fs::read_dir(dir).map_err(StoreError::system("list", dir))? {
-        let entry = entry.map_err(StoreError::system("list", dir))?;
-        let number = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.strip_prefix("intermediate-")?.strip_suffix(".pem")?.parse::<u64>().ok());
-        newest = newest.max(number.unwrap_or(0));
-    }
-    Ok(newest)
+/// Makes the directory of a CA.
+///
+/// # Errors
+/// It could not be made.
+pub(super) fn prepare(dir: &std::path::Path) -> Result<(), IssueError> {
+    Ok(durable::create_dir(dir)?)
 }

@@ -18,10 +18,10 @@ use crate::issuer::Placed;
 use crate::store::StoreError;
 
 #[derive(Clone)]
-struct FakeClock(Arc<Mutex<Timestamp>>);
+pub(super) struct FakeClock(Arc<Mutex<Timestamp>>);
 
 impl FakeClock {
-    fn forward(&self, hours: i64) {
+    pub(super) fn forward(&self, hours: i64) {
         *self.0.lock().unwrap() += SignedDuration::from_hours(hours);
     }
 }
@@ -33,7 +33,7 @@ impl Clock for FakeClock {
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<(StepKind, String)>>);
+pub(super) struct Heard(Mutex<Vec<(StepKind, String)>>);
 
 #[async_trait]
 impl Progress for Heard {
@@ -46,31 +46,39 @@ impl Progress for Heard {
     }
 }
 
-struct Fixture {
-    dir: tempfile::TempDir,
-    clock: FakeClock,
-    config: InternalConfig,
+pub(super) struct Fixture {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) clock: FakeClock,
+    pub(super) config: InternalConfig,
 }
 
-struct Issued {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivatePkcs8KeyDer<'static>,
-    names: Vec<String>,
+pub(super) struct Issued {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivatePkcs8KeyDer<'static>,
+    pub(super) names: Vec<String>,
 }
 
-fn fixture() -> Fixture {
+pub(super) fn fixture() -> Fixture {
     Fixture {
-        dir: tempfile::tempdir().unwrap(),
+        dir: memory_dir(),
         clock: FakeClock(Arc::new(Mutex::new("2026-11-23T10:00:00.5Z".parse().unwrap()))),
         config: InternalConfig::default(),
     }
 }
 
-fn strings(names: &[&str]) -> Vec<String> {
+/// On a file system in memory, where there is one: these tests ask for thousands of fsyncs.
+pub(super) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+pub(super) fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn request(identifiers: &[&str], csr_names: &[&str]) -> (OrderRequest, PrivatePkcs8KeyDer<'static>) {
+pub(super) fn request(
+    identifiers: &[&str],
+    csr_names: &[&str],
+) -> (OrderRequest, PrivatePkcs8KeyDer<'static>) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(strings(csr_names)).unwrap();
     params.distinguished_name = DistinguishedName::new();
@@ -85,21 +93,21 @@ fn request(identifiers: &[&str], csr_names: &[&str]) -> (OrderRequest, PrivatePk
 }
 
 impl Fixture {
-    fn ca_dir(&self) -> PathBuf {
+    pub(super) fn ca_dir(&self) -> PathBuf {
         self.dir.path().join("ca/pki")
     }
 
-    fn open(&self) -> Result<InternalIssuer, IssueError> {
+    pub(super) fn open(&self) -> Result<InternalIssuer, IssueError> {
         InternalIssuer::open("pki".into(), self.ca_dir(), self.config.clone(), Arc::new(self.clock.clone()))
     }
 
-    fn check(&self, issuer: &InternalIssuer, issued: &Issued) -> Result<Checked, Rejection> {
+    pub(super) fn check(&self, issuer: &InternalIssuer, issued: &Issued) -> Result<Checked, Rejection> {
         let anchors = Anchors::from_der(issuer.trust_anchors()).unwrap();
         let now = unix_time(self.clock.now());
         validate(&issued.chain, &issued.key, Names::All(&issued.names), &anchors, now)
     }
 
-    fn files(&self) -> Vec<String> {
+    pub(super) fn files(&self) -> Vec<String> {
         let mut files: Vec<_> = std::fs::read_dir(self.ca_dir())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -109,7 +117,7 @@ impl Fixture {
     }
 }
 
-async fn issue(issuer: &InternalIssuer, names: &[&str]) -> Result<Issued, IssueError> {
+pub(super) async fn issue(issuer: &InternalIssuer, names: &[&str]) -> Result<Issued, IssueError> {
     let (request, key) = request(names, names);
     let chain = issuer.obtain(&request, &Heard::default()).await?;
     Ok(Issued { chain, key, names: strings(names) })
@@ -190,6 +198,7 @@ async fn the_intermediate_renews_itself_and_leaves_never_outlive_it() {
             "intermediate-1.pem",
             "intermediate-2.key.pem",
             "intermediate-2.pem",
+            "record.log",
             "root.key.pem",
             "root.pem"
         ]
@@ -253,10 +262,10 @@ async fn names_outside_of_the_constraints_are_refused_by_us_and_by_clients() {
 fn forged(fixture: &Fixture, issuer: &InternalIssuer, name: &str) -> NackReason {
     let (request, key) = request(&[name], &[name]);
     let subject = leaf::Subject::read(&request.csr_der, &request.identifiers).unwrap();
-    let mut hierarchy = issuer.hierarchy.lock().unwrap();
+    let mut state = issuer.lock();
     let now = fixture.clock.now();
-    let intermediate = hierarchy.intermediate("pki", &issuer.config, &issuer.constraints, now).unwrap();
-    let leaf = leaf::sign(&subject, intermediate, Duration::from_hours(1), now).unwrap();
+    let (id, intermediate) = state.hierarchy.intermediate(now).unwrap();
+    let leaf = leaf::sign(&subject, (id, intermediate), None, Duration::from_hours(1), now).unwrap();
     let chain = vec![leaf.certificate, intermediate.certificate().clone()];
     fixture.check(issuer, &Issued { chain, key, names: strings(&[name]) }).unwrap_err().reason
 }

@@ -6,14 +6,17 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
+    IsCa, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
 use super::authority::Authority;
-use super::hierarchy::{date, serial};
+use super::endpoints::Endpoints;
+use super::identity::AuthorityId;
+use super::make::{date, serial};
+use super::record::Serial;
 
 /// Clients' clocks may be behind ours; of a very short life a smaller part is given away.
 const BACKDATE: SignedDuration = SignedDuration::from_secs(60);
@@ -30,8 +33,7 @@ pub(super) struct Subject {
 /// A new leaf.
 pub(super) struct Leaf {
     pub(super) certificate: CertificateDer<'static>,
-    /// As openssl shows it, in lower case.
-    pub(super) serial: String,
+    pub(super) serial: Serial,
     pub(super) not_after: Timestamp,
 }
 
@@ -72,13 +74,15 @@ fn name_of(name: &SanType) -> String {
     }
 }
 
-/// Signs a leaf that lives for `lifetime` from `now`, or as long as the intermediate does.
+/// Signs a leaf that lives for `lifetime` from `now`, or as long as the intermediate does, and that tells
+/// where to ask whether it is revoked.
 ///
 /// # Errors
 /// What rcgen could not do.
 pub(super) fn sign(
     subject: &Subject,
-    intermediate: &Authority,
+    (id, intermediate): (AuthorityId, &Authority),
+    endpoints: Option<&Endpoints>,
     lifetime: Duration,
     now: Timestamp,
 ) -> Result<Leaf, String> {
@@ -95,15 +99,17 @@ pub(super) fn sign(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let serial = serial().map_err(|error| error.message)?;
-    let shown = sealwire_proto::hex(serial.as_ref());
-    params.serial_number = Some(serial);
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    if let Some(endpoints) = endpoints {
+        endpoints.write(&mut params, id)?;
+    }
     params.not_before = date(not_before).map_err(|error| error.message)?;
     params.not_after = date(not_after).map_err(|error| error.message)?;
 
     let signer = intermediate.signer().map_err(|error| error.to_string())?;
     let certificate = params.signed_by(&subject.public_key, &signer).map_err(|error| error.to_string())?;
     let not_after = Timestamp::from_second(not_after.as_second()).unwrap_or(not_after);
-    Ok(Leaf { certificate: certificate.der().clone(), serial: shown, not_after })
+    Ok(Leaf { certificate: certificate.der().clone(), serial, not_after })
 }
 
 /// For people and old tools. Without one the subject is empty and the names are critical (RFC 5280 section

@@ -11,7 +11,7 @@ use crate::store::{StoreError, durable};
 ///
 /// # Errors
 /// [`StoreError::TooOpen`] with the command that mends it, [`StoreError::System`].
-pub(in crate::issuer) fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
     let Some(bytes) = durable::read(path)?.map(Zeroizing::new) else { return Ok(None) };
     let mode = std::fs::metadata(path).map_err(StoreError::system("look at", path))?.mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -5,17 +5,19 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::authority::{Authority, Files};
-use super::hierarchy::{ROOT_NOTICE, intermediate_stem, newest_intermediate};
+use super::identity::AuthorityId;
+use super::roots::{is_intermediate, load_rotation, newest};
+use super::rotation::BEGINS_BEFORE_END;
 use crate::issuer::IssueError;
 use crate::store::StoreError;
 
-/// The operator is told about the end of the root this long before.
-pub(crate) const NOTICE: SignedDuration = ROOT_NOTICE;
+/// A new root is made this long before the end of the one that issues.
+pub(crate) const NOTICE: SignedDuration = BEGINS_BEFORE_END;
 
 /// The CA in a directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Survey {
-    /// When the root ends.
+    /// When the root that issues ends.
     pub(crate) root_ends: Timestamp,
     /// When the newest intermediate ends; `None` if the next start makes one.
     pub(crate) intermediate_ends: Option<Timestamp>,
@@ -29,8 +31,8 @@ pub(crate) fn survey(dir: &Path) -> Result<Option<Survey>, IssueError> {
     if !dir.exists() {
         return Ok(None);
     }
-    let number = newest_intermediate(dir)?;
-    let files = Files::new(dir, "root");
+    let number = newest(dir, is_intermediate)?;
+    let files = Files::new(dir, AuthorityId::Root(load_rotation(dir)?.issuing()));
     let Some(root) = Authority::load(&files)? else {
         if number == 0 {
             return Ok(None);
@@ -39,7 +41,7 @@ pub(crate) fn survey(dir: &Path) -> Result<Option<Survey>, IssueError> {
         return Err(StoreError::damaged(&files.certificate, detail).into());
     };
     let intermediate =
-        if number > 0 { Authority::load(&Files::new(dir, &intermediate_stem(number)))? } else { None };
+        if number > 0 { Authority::load(&Files::new(dir, AuthorityId::Intermediate(number)))? } else { None };
     Ok(Some(Survey {
         root_ends: root.not_after(),
         intermediate_ends: intermediate.map(|intermediate| intermediate.not_after()),

@@ -39,6 +39,28 @@ fn with_nothing_left_the_next_issuer_is_asked_at_once_and_success_brings_back_th
 }
 
 #[test]
+fn an_issuer_that_keeps_issuing_what_nodes_refuse_gives_way_to_the_next() {
+    let mut world = world();
+    world.current = Some((0, 90 * DAY));
+    world.quarantined = true;
+    let (mut now, mut turns) = (0, Vec::new());
+    while turns.len() < 4 {
+        let decision = world.decide(now);
+        match obtains(&decision) {
+            // It issues, and a node refuses what it issued.
+            Some(issuer) => {
+                turns.push(issuer.to_owned());
+                world.fail(now, &turns[turns.len() - 1].clone(), ErrorClass::Refused);
+            }
+            None => now = seconds(decision.wake) + 1,
+        }
+    }
+    assert_eq!(turns, ["first", "first", "first", "second"]);
+    // And not in a tight loop: 1, 10 and then another 100 minutes lie between them.
+    assert!(now > 110 * 60, "{now}");
+}
+
+#[test]
 fn a_pending_order_is_taken_up_where_it_is() {
     let mut world = world();
     world.order_pending = Some("second");

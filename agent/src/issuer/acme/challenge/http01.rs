@@ -19,11 +19,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::accept;
 use super::stateless::Stateless;
 use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
 use crate::config::ChallengeKind;
 use crate::issuer::ErrorClass;
+use crate::issuer::listen::accept;
 
 /// The path below which the CA asks (RFC 8555 section 8.3).
 pub(crate) const PATH: &str = "/.well-known/acme-challenge/";

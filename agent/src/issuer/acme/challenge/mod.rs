@@ -5,7 +5,6 @@ mod dns;
 mod dns01;
 mod dns_persist01;
 mod http01;
-mod listen;
 mod stateless;
 pub(crate) mod survey;
 mod tls_alpn01;

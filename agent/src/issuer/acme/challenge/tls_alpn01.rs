@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::accept;
 use super::{ChallengeError, Facts, MAX_PENDING, Prepared, Solver};
 use crate::config::ChallengeKind;
+use crate::issuer::listen::accept;
 
 /// RFC 8737 section 6.2.
 pub(crate) const PROTOCOL: &[u8] = b"acme-tls/1";

@@ -8,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::https::one_line;
 use super::{Action, Provider, Record, missing};
 use crate::config::DnsConfig;
 use crate::issuer::acme::challenge::ChallengeError;
+use crate::outgoing::one_line;
 
 /// How much of its standard error is kept for the message.
 const MAX_STDERR_BYTES: usize = 2048;

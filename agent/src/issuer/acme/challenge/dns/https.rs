@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
-use rustls::{ClientConfig, RootCertStore};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::socket::chain_of;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::issuer::acme::challenge::ChallengeError;
+use crate::outgoing::{excerpt, one_line, tls};
 
 /// One request; the provider's `timeout` is for all of them.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,12 +34,7 @@ impl Poster {
             None => Anchors::platform(),
         };
         let set_up = |detail: String| ChallengeError::ours(format!("cannot set up the client: {detail}"));
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let tls = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| set_up(error.to_string()))?
-            .with_root_certificates(RootCertStore { roots: anchors.as_slice().to_vec() })
-            .with_no_client_auth();
+        let tls = tls(&anchors).map_err(|error| set_up(error.to_string()))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             // A redirect would send credentials where nobody configured them to go.
@@ -101,15 +96,7 @@ impl Poster {
         if status.is_success() {
             return Ok(());
         }
-        let mut answer = Vec::new();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            answer.extend_from_slice(&chunk);
-            if answer.len() >= MAX_ANSWER_BYTES {
-                answer.truncate(MAX_ANSWER_BYTES);
-                break;
-            }
-        }
-        let answer = one_line(&answer);
+        let answer = one_line(&excerpt(&mut response, MAX_ANSWER_BYTES).await);
         let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         let message = format!("{url} answers {status}: {answer}");
         Err(if again {
@@ -118,11 +105,4 @@ impl Poster {
             (false, ChallengeError::ours(message))
         })
     }
-}
-
-/// What a stranger wrote, fit for one line of a log.
-pub(super) fn one_line(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }

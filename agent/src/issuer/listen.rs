@@ -1,4 +1,4 @@
-//! The accept loop of what answers challenges.
+//! The accept loop of what answers strangers: challenges, and questions about what is revoked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// The ports of challenges are open to everyone, and a CA validates from a handful of addresses at once.
+/// The ports are open to everyone; a CA validates from a handful of addresses at once, and a question about
+/// revocation takes a millisecond.
 const MAX_CONNECTIONS: usize = 256;
 
 /// A pause after a failed accept (out of file descriptors, mostly), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Hands each connection to `serve`, which must end by itself, until `shutdown`.
-pub(super) async fn accept<F, R>(listener: TcpListener, shutdown: CancellationToken, serve: F)
+pub(in crate::issuer) async fn accept<F, R>(listener: TcpListener, shutdown: CancellationToken, serve: F)
 where
     F: Fn(TcpStream) -> R,
     R: Future<Output = ()> + Send + 'static,
@@ -41,11 +42,11 @@ where
                         () = shutdown.cancelled() => {}
                         () = connection => {}
                     }
-                    tracing::trace!(%peer, "connection for a challenge closed");
+                    tracing::trace!(%peer, "connection closed");
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection for a challenge");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -1,0 +1,8 @@
+//! What the benchmarks share: a prober that makes full handshakes and remembers what each saw, samples and their
+//! percentiles, sessions in a process of their own, and the servers that ours is measured beside.
+
+pub mod prober;
+pub mod push;
+pub mod sample;
+pub mod sessions;
+pub mod windows;
