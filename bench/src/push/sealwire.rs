@@ -53,11 +53,13 @@ impl Peer for Sealwire {
         let web = self.world.web().await.context("the agent does not answer")?;
         let current = web.current.context("nothing is current")?;
         let leaf = current.leaf_sha256.try_into().ok().context("not a SHA-256")?;
-        let at = |kind| {
-            let step = renewal.step(kind).with_context(|| format!("no step {kind:?}"))?;
-            instant(started(&renewal.steps) + Duration::from_micros(step.elapsed_micros))
-        };
-        Ok(Pushed { ready: at(StepKind::Stored)?, at: at(StepKind::Pushed)?, leaf })
+        let started = started(&renewal.steps);
+        let at = |step: &Step| instant(started + Duration::from_micros(step.elapsed_micros));
+        let of = |kind| renewal.step(kind).with_context(|| format!("no step {kind:?}"));
+        let (stored, pushed) = (of(StepKind::Stored)?, of(StepKind::Pushed)?);
+        // One node may be pushed to in one step.
+        let committed = renewal.step(StepKind::Committed).unwrap_or(pushed);
+        Ok(Pushed { ready: at(stored)?, at: at(pushed)?, committed: at(committed)?, leaf })
     }
 }
 
