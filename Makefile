@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate lint bench bench-rest bench-issue bench-swap bench-push deny clean-tools
+.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push deny clean-tools
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ test: ## Install the real components, then check and test everything
 
 simulate: ## A thousand simulated years of the lifecycle (SEEDS=n for more or fewer)
 	SEALWIRE_SEEDS=$(or $(SEEDS),1000) cargo test -p sealwire-agent --test simulation -- --nocapture
+
+fuzz: ## OCSP, CRLs, chains and the delivery socket under fuzzed input, 10 minutes each (SECONDS=n for another time)
+	fuzz/run $(or $(SECONDS),600)
 
 lint: ## Format check and clippy
 	cargo fmt --all --check

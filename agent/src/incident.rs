@@ -166,9 +166,9 @@ impl Kind {
             | Self::Expired => Subject::Certificate,
             Self::Refused | Self::Unproven | Self::Unanswered => Subject::Delivery,
             Self::BreakerOpen | Self::ResetStorm | Self::ExpiredHandshakes => Subject::Node,
-            Self::ClockJumped | Self::ClockSkew | Self::CaRotation | Self::Disk | Self::AlertsUnsent => {
-                Subject::Other
-            }
+            Self::CaRotation => Subject::Issuer,
+            Self::AlertsUnsent => Subject::Receiver,
+            Self::ClockJumped | Self::ClockSkew | Self::Disk => Subject::Machine,
         }
     }
 }
@@ -182,8 +182,12 @@ pub enum Subject {
     Delivery,
     /// A node, by its id.
     Node,
-    /// Something else, which whoever raised it keeps true.
-    Other,
+    /// An issuer, by its name.
+    Issuer,
+    /// A receiver of alerts: `webhook.chat`.
+    Receiver,
+    /// Our own machine: found out anew at each start.
+    Machine,
 }
 
 /// The `about` of a certificate on a node.

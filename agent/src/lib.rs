@@ -22,5 +22,6 @@ pub mod lifecycle;
 pub mod obtain;
 mod outgoing;
 pub mod rehearse;
+pub mod revocation;
 pub mod steps;
 pub mod store;

@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::gate;
 use crate::issuer::{ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress};
 use crate::keys::KeyType;
+use crate::revocation::inquiry::Inquiry;
+use crate::revocation::staple::{Kept, Staples};
 use crate::steps::{Event, Steps};
 use crate::store::{CertificateStore, Generation, Journal, Metadata, StoreError};
 
@@ -42,8 +44,21 @@ pub struct Attempt {
     pub clock: Arc<dyn Clock>,
     /// The leaf that the order may name as the one it replaces (RFC 9773 section 5).
     pub replaces: Option<CertificateDer<'static>>,
+    /// Who looks whether what was issued is revoked, and keeps its first staple; nobody where that is off.
+    pub revocation: Option<Fresh>,
     /// Set once the CA has accepted an order of this attempt.
     pub placed: Arc<OnceLock<Placed>>,
+}
+
+/// What an attempt needs to look at revocation.
+#[derive(Clone)]
+pub struct Fresh {
+    /// Asks.
+    pub inquiry: Inquiry,
+    /// Where a staple is kept.
+    pub staples: Staples,
+    /// Whether staples are wanted.
+    pub ocsp: bool,
 }
 
 impl Attempt {
@@ -125,8 +140,12 @@ impl Attempt {
             .map_err(|rejection| rejection.to_string())
             .and_then(|leaf| gate::check_issued_by(&chain, self.issuer.issued_by()).map(|()| leaf))
             .and_then(|leaf| self.check_lifetime(&leaf).map(|()| leaf));
-        let leaf = match checked {
-            Ok(leaf) => leaf,
+        let checked = match checked {
+            Ok(leaf) => self.check_revocation(&chain).await.map(|staple| (leaf, staple)),
+            Err(rejection) => Err(rejection),
+        };
+        let (leaf, staple) = match checked {
+            Ok(checked) => checked,
             Err(rejection) => {
                 // Downloading the same certificate again would not mend it: the next attempt is a new order.
                 self.store.clear_journal()?;
@@ -150,10 +169,25 @@ impl Attempt {
         };
         let new = crate::store::New { chain: &chain, key_pem: &journal.key_pem, metadata };
         let generation = self.store.put(&new)?;
+        self.keep_staple(generation.number, staple);
         self.store.make_current(generation.number)?;
         self.store.clear_journal()?;
         self.step(StepKind::Stored, generation.number, &format!("serial {}", generation.leaf.serial));
         Ok(generation)
+    }
+
+    /// A bounded look: who does not answer is no reason to keep a chain out. Gives the first staple.
+    async fn check_revocation(&self, chain: &[CertificateDer<'static>]) -> Result<Option<Kept>, String> {
+        let Some(fresh) = &self.revocation else { return Ok(None) };
+        fresh.inquiry.fresh(chain, &self.anchors, fresh.ocsp).await.map_err(|finding| finding.to_string())
+    }
+
+    fn keep_staple(&self, generation: u64, staple: Option<Kept>) {
+        let (Some(fresh), Some(staple)) = (&self.revocation, staple) else { return };
+        if let Err(error) = fresh.staples.save(&self.certificate, generation, &staple.staple) {
+            // It is fetched again by who watches.
+            tracing::debug!(certificate = self.certificate, %error, "the first OCSP response is not kept");
+        }
     }
 
     /// What the profile promises is kept, where we know what that is.

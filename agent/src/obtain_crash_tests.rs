@@ -81,6 +81,7 @@ fn attempt(store: &Store, ca: &Arc<Ca>) -> Attempt {
         reuse: None,
         replaces: None,
         placed: Arc::default(),
+        revocation: None,
         anchors: Arc::new(Anchors::from_der(ca.trust_anchors()).unwrap()),
         issuer: Arc::clone(ca) as Arc<dyn Issuer>,
         store: store.certificate("web").unwrap(),

@@ -91,6 +91,7 @@ fn fixture(script: Vec<Play>) -> Fixture {
         clock: Arc::new(SystemClock),
         replaces: None,
         placed: Arc::default(),
+        revocation: None,
     };
     Fixture { _dir: dir, attempt, issuer }
 }

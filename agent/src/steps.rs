@@ -99,7 +99,11 @@ fn log(step: &Step, kind: StepKind) {
     let elapsed_ms = step.elapsed_micros / 1000;
     let kind_name = kind.as_str_name();
     match kind {
-        StepKind::Failed | StepKind::Nacked | StepKind::Quarantined | StepKind::RolledBack => {
+        StepKind::Failed
+        | StepKind::Nacked
+        | StepKind::Quarantined
+        | StepKind::RolledBack
+        | StepKind::Distrusted => {
             tracing::warn!(certificate, generation, node_id, detail, elapsed_ms, "{kind_name}");
         }
         _ => tracing::info!(certificate, generation, node_id, detail, elapsed_ms, "{kind_name}"),

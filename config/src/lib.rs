@@ -7,9 +7,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 pub use error::{ConfigError, Fault};
+
+/// The target of lines about who did what, and what was refused.
+const AUDIT: &str = "audit";
+/// They are written whatever `log.level` says.
+const AUDIT_LINES: &str = "audit=info";
 
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
@@ -48,13 +56,23 @@ impl Log {
         })
     }
 
-    /// Logs to standard error from now on. Call once.
+    /// Logs to standard error from now on. Call once. Audit lines are written at any level and marked as such.
     pub fn start(&self) {
         let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let filter = AUDIT_LINES.parse().into_iter().fold(filter, EnvFilter::add_directive);
         match self.format {
-            LogFormat::Text => builder.with_target(false).with_ansi(false).init(),
-            LogFormat::Json => builder.json().flatten_event(true).init(),
+            LogFormat::Text => {
+                let (audit, rest) = (fmt::layer(), fmt::layer().with_target(false));
+                let audit = audit.with_writer(std::io::stderr).with_ansi(false);
+                let audit = audit.with_filter(filter_fn(|line| line.target() == AUDIT));
+                let rest = rest.with_writer(std::io::stderr).with_ansi(false);
+                let rest = rest.with_filter(filter_fn(|line| line.target() != AUDIT));
+                tracing_subscriber::registry().with(filter).with(audit).with(rest).init();
+            }
+            LogFormat::Json => {
+                let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+                tracing_subscriber::registry().with(filter).with(layer).init();
+            }
         }
     }
 }

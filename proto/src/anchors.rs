@@ -45,8 +45,7 @@ pub enum AnchorError {
 /// in the order given.
 #[must_use]
 pub fn roots_sha256(roots: &[CertificateDer<'_>]) -> [u8; 32] {
-    let digests: Vec<u8> = roots.iter().flat_map(|root| crate::validate::sha256(root)).collect();
-    crate::validate::sha256(&digests)
+    crate::validate::digest_of_all(roots)
 }
 
 impl Anchors {

@@ -25,6 +25,8 @@ pub struct Request {
     pub head: Vec<String>,
     /// The JSON body.
     pub body: Value,
+    /// The body as it was sent.
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -40,11 +42,12 @@ impl Request {
             head.push(line.trim().to_owned());
         }
         let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
-        let mut request = Self { path, head, body: Value::Null };
+        let mut request = Self { path, head, body: Value::Null, bytes: Vec::new() };
         let length = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         request.body = serde_json::from_slice(&body).unwrap_or_default();
+        request.bytes = body;
         Ok(request)
     }
 

@@ -16,7 +16,7 @@ use crate::world::World;
 
 mod issue;
 
-pub use issue::Leaf;
+pub use issue::{CrlSays, INTERMEDIATE, Leaf, Level, Urls};
 
 /// What the CA can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,10 +147,18 @@ impl Hostile {
     /// # Panics
     /// When it cannot listen.
     pub async fn start(world: &World) -> Self {
+        Self::start_naming(world, &Urls::default()).await
+    }
+
+    /// The same; what it issues names these URLs.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub async fn start_naming(world: &World, urls: &Urls) -> Self {
         let address = (world.address, 14002);
         let listener =
             TcpListener::bind(address).await.unwrap_or_else(|error| panic!("{address:?}: {error}"));
-        let signer = issue::Signer::new();
+        let signer = issue::Signer::new(urls);
         let roots = world.write("hostile-root.pem", &signer.root_pem());
         let base = format!("http://{}:{}", address.0, address.1);
         let issuer = format!(
@@ -178,6 +186,12 @@ impl Hostile {
     /// What is issued from now on.
     pub fn issue(&self, leaf: Leaf) {
         self.inner.state().leaf = leaf;
+    }
+
+    /// A CRL (DER) of one of its CAs, for an hour.
+    #[must_use]
+    pub fn crl(&self, says: &CrlSays<'_>) -> Vec<u8> {
+        self.inner.signer.crl(says)
     }
 
     /// Offers renewal information; as JSON, `suggestedWindow` and all.

@@ -1,16 +1,24 @@
 //! What the end-to-end tests, the benchmarks and the demo share: real processes on addresses of their own,
 //! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
 
+pub mod alertmanager;
+pub mod authority;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
+pub mod inbox;
 pub mod load;
+pub mod openssl_ocsp;
 pub mod pebble;
 pub mod process;
+pub mod publisher;
 pub mod relay;
+pub mod scripted_agent;
+pub mod scripted_node;
 pub mod session;
 pub mod step_ca;
 pub mod steps;
+pub mod talk;
 pub mod tools;
 pub mod world;
 

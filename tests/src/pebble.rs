@@ -44,8 +44,8 @@ impl Pebble {
         Self::launch(world, environment, dns_server, "", "").await
     }
 
-    /// As [`Pebble::start`], with members of its configuration and profiles (JSON, each followed by a comma). An
-    /// order without a profile gets any of them.
+    /// As [`Pebble::start`], with members of its configuration (of two of one name the last counts) and profiles (JSON,
+    /// each followed by a comma). An order without a profile gets any of them.
     ///
     /// # Panics
     /// When they do not come up.
@@ -75,8 +75,8 @@ impl Pebble {
                     "listenAddress": "{address}:14000", "managementListenAddress": "{address}:15000",
                     "certificate": "{certificate}", "privateKey": "{key}",
                     "httpPort": 5002, "tlsPort": 5001, "ocspResponderURL": "",
-                    {extra} "domainBlocklist": ["blocked.test"],
-                    "retryAfter": {{"authz": 1, "order": 1}}, "keyAlgorithm": "ecdsa",
+                    "keyAlgorithm": "ecdsa", {extra} "domainBlocklist": ["blocked.test"],
+                    "retryAfter": {{"authz": 1, "order": 1}},
                     "profiles": {{{profiles} "default": {{"description": "90 days", "validityPeriod": 7776000}}}}
                 }}}}"#
             ),

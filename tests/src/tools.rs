@@ -18,6 +18,20 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
 }
 
+/// The library that gives a process another clock, for `LD_PRELOAD`: the command of the same name forks.
+///
+/// # Panics
+/// In CI, when it is missing.
+#[must_use]
+pub fn faketime() -> Option<PathBuf> {
+    find("faketime")?;
+    let directories = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut libraries = directories.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"));
+    let found = libraries.find(|path| path.is_file());
+    assert!(found.is_some(), "faketime is here, but not /usr/lib/*/faketime/libfaketimeMT.so.1");
+    found
+}
+
 /// A component below [`dir`], or a command on the path.
 ///
 /// # Panics

@@ -71,6 +71,16 @@ async fn proven(world: &World) -> GenerationStatus {
     .await
 }
 
+/// Waits until there is an incident about the disk, or none; gives its text.
+async fn disk_incident(world: &World, open: bool) -> String {
+    eventually(&format!("an incident about the disk: {open}"), PATIENCE, || async {
+        let incidents = world.status().await?.incidents;
+        let disk = incidents.into_iter().find(|incident| incident.kind == "disk");
+        (disk.is_some() == open).then(|| disk.map(|disk| disk.text).unwrap_or_default())
+    })
+    .await
+}
+
 fn renew(world: &World) -> Ran {
     tokio::task::block_in_place(|| world.run(["renew", "--force"]))
 }
@@ -122,8 +132,12 @@ async fn a_disk_that_becomes_read_only_stops_no_service() {
     let said = agent.line("Read-only file system", PATIENCE);
     assert!(said.contains("/state/"), "{said}");
     assert_eq!((pair(&world), served(&world).await), (good.clone(), before.leaf_sha256));
+    let disk = |open| disk_incident(&world, open);
+    assert!(disk(true).await.contains("Read-only file system"));
 
     drop(read_only);
+    // By itself: what could not be written is tried again.
+    disk(false).await;
     let ran = renew(&world);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_ne!(pair(&world), good);

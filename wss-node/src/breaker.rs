@@ -9,12 +9,14 @@
 //!    └────────────────────────── HalfOpen ───────────┘
 //! ```
 
+mod cause;
 pub(crate) mod findings;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use cause::{Cause, Finding, Findings};
 
 use crate::config::{BreakerConfig, Reaction};
 
@@ -22,55 +24,6 @@ use crate::config::{BreakerConfig, Reaction};
 const PROVE_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 /// A proof whose result never comes counts as failed.
 const PROOF_LOST: SignedDuration = SignedDuration::from_secs(60);
-
-/// Why state propagation is, or should be, halted (DESIGN section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cause {
-    Expired,
-    NotYetValid,
-    NameMismatch,
-    Revoked,
-    StapleStale,
-    /// By an operator.
-    Halted,
-}
-
-impl Cause {
-    /// In snake case, as configuration, reports and metrics name it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::NameMismatch => "name_mismatch",
-            Self::Revoked => "revoked",
-            Self::StapleStale => "staple_stale",
-            Self::Halted => "halted",
-        }
-    }
-
-    fn reaction(self, config: &BreakerConfig) -> Reaction {
-        match self {
-            Self::Expired => config.expired,
-            Self::NotYetValid => config.not_yet_valid,
-            Self::NameMismatch => config.name_mismatch,
-            Self::Revoked => config.revoked,
-            Self::StapleStale => config.staple_stale,
-            Self::Halted => Reaction::Trip,
-        }
-    }
-}
-
-/// What was found of a cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// For people.
-    pub(crate) detail: String,
-    /// Only told, whatever the configuration says.
-    pub(crate) only_told: bool,
-}
-
-/// What was found at one instant, by cause.
-pub(crate) type Findings = BTreeMap<Cause, Finding>;
 
 /// What happens to the breaker.
 #[derive(Clone, Debug)]
@@ -179,6 +132,11 @@ impl Breaker {
     /// Since when it has been in this state.
     pub(crate) fn since(&self) -> Timestamp {
         self.since
+    }
+
+    /// Whether an operator holds it open.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.is_some()
     }
 
     /// What holds it open, or what it warns of.

@@ -19,8 +19,9 @@ use crate::counters::Counters;
 use crate::readiness::Readiness;
 use crate::tickets::Tickets;
 
-/// What is served is looked at this often at least: a step of the clock or a suspended machine is noticed then.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// What is served is looked at this often at least: a step of the clock or a suspended machine is noticed then. It
+/// costs microseconds.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Revoked leaves that are remembered: one at a time is served of each certificate.
 const MAX_REVOCATIONS: usize = 1024;
 /// What is kept of a text that the agent sends.
@@ -177,16 +178,23 @@ impl Guard {
             );
             return;
         };
-        let reason = shortened(&reason);
-        tracing::warn!(target: "audit", certificate, generation, reason, halt, "revoked");
+        let revocation = Revocation { reason: shortened(&reason), halts: halt };
         let mut state = self.state();
+        // The agent says it again on every new stream.
+        if state.revocations.get(&leaf) == Some(&revocation) {
+            return;
+        }
+        let reason = &revocation.reason;
+        tracing::warn!(target: "audit", certificate, generation, reason, halt, "revoked");
         if state.revocations.len() >= MAX_REVOCATIONS && !state.revocations.contains_key(&leaf) {
             let reader = &self.reader;
             state.revocations.retain(|leaf, _| reader.with_leaf(*leaf).is_some());
         }
-        state.revocations.insert(leaf, Revocation { reason, halts: halt });
+        let is_new = state.revocations.insert(leaf, revocation).is_none();
         drop(state);
-        self.replace_tickets("the agent distrusts a leaf");
+        if is_new {
+            self.replace_tickets("the agent distrusts a leaf");
+        }
         self.look();
         self.wake.notify_one();
     }
@@ -199,15 +207,27 @@ impl Guard {
     /// An operator opens the breaker.
     pub(crate) fn halt(self: &Arc<Self>, by: &str, reason: &str) {
         let (by, reason) = (shortened(by), shortened(reason));
-        tracing::warn!(target: "audit", by, reason, "halted by hand");
-        self.step(&mut self.state(), Event::Halt { by, reason }, Timestamp::now());
+        let mut state = self.state();
+        if state.breaker.is_halted() {
+            tracing::debug!(by, reason, "halted again");
+        } else {
+            tracing::warn!(target: "audit", by, reason, "halted by hand");
+        }
+        self.step(&mut state, Event::Halt { by, reason }, Timestamp::now());
+        drop(state);
         self.wake.notify_one();
     }
 
     /// An operator lets it close.
     pub(crate) fn resume(self: &Arc<Self>, by: &str) {
+        let mut state = self.state();
+        // The agent says it on every new stream: a halt may have been taken back while the node was away.
+        if !state.breaker.is_halted() {
+            return;
+        }
         tracing::warn!(target: "audit", by = shortened(by), "resumed by hand");
-        self.step(&mut self.state(), Event::Resume, Timestamp::now());
+        self.step(&mut state, Event::Resume, Timestamp::now());
+        drop(state);
         self.wake.notify_one();
     }
 

@@ -19,7 +19,7 @@ use super::*;
 use crate::certs::pairing::tests::Stream;
 use crate::certs::validate::tests::{Authority, authority, bundle_of};
 use crate::service::Node;
-use crate::service::tests::{Listening, listening};
+use crate::service::tests::{Listening, listening, listening_for};
 use crate::session;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -185,22 +185,22 @@ async fn it_opens_by_its_own_clock_and_closes_only_after_a_proof_of_another_leaf
 
 #[tokio::test]
 async fn a_name_that_is_no_longer_covered_opens_it() {
-    let mut listening = listening(QUICK);
+    let mut listening = listening_for(&["a.example", "b.example"], QUICK);
     let node = Arc::clone(&listening.node);
     let mut stream = Stream::of(&mut listening);
     let ca = authority();
-    // The second name of this node never was covered: that is for readiness to say.
+    // What was never covered is for readiness to say: another certificate may be on its way.
     stream.serve(&bundle_of(&ca, "web", 1, &["a.example"])).await;
-    assert!(!node.guard.is_open());
-    let found = {
-        let mut state = node.guard.state();
-        state.covered.insert("gone.example".into());
-        drop(state);
-        node.guard.look();
-        node.guard.report()
-    };
-    assert_eq!((found.state(), found.causes), (v1::BreakerState::Open, vec!["name_mismatch".to_owned()]));
-    assert_eq!(found.detail, "nothing served is for gone.example");
+    assert!(!node.guard.is_open() && node.readiness.obstacle().is_some());
+    stream.serve(&bundle_of(&ca, "web", 2, &["a.example", "b.example"])).await;
+    assert!(!node.guard.is_open() && node.readiness.obstacle().is_none());
+    stream.serve(&bundle_of(&ca, "web", 3, &["a.example"])).await;
+    let report = node.guard.report();
+    assert_eq!((report.state(), report.causes), (v1::BreakerState::Open, vec!["name_mismatch".to_owned()]));
+    assert_eq!(report.detail, "nothing served is for b.example");
+    // Whatever certificate it comes with.
+    stream.serve(&bundle_of(&ca, "other", 1, &["b.example"])).await;
+    until("it is closed", || !node.guard.is_open()).await;
 }
 
 /// A client that keeps tickets, and what it sees.
@@ -272,6 +272,10 @@ async fn a_revoked_leaf_takes_its_session_tickets_with_it() {
     stream.serve(&bundle_of(&ca, "web", 3, &["a.example"])).await;
     assert_eq!(client.connect().await.0, HandshakeKind::Resumed);
 
+    // Said again, as on every new stream, it costs no more tickets.
+    stream.say(revoked(false)).await;
+    assert_eq!(client.connect().await.0, HandshakeKind::Resumed);
+
     // There is no way back to it.
     let back = v1::Rollback { bundle: Some(one.clone()) };
     stream.say(Body::Rollback(back)).await;
@@ -279,6 +283,11 @@ async fn a_revoked_leaf_takes_its_session_tickets_with_it() {
     assert!(
         matches!(&answer, v1::node_message::Body::Nack(nack) if nack.reason() == v1::NackReason::Revoked)
     );
+    // But a node that has just been started, and hears of the revocation first, has nothing better.
+    let mut empty = listening_for(&["a.example"], "");
+    let mut stream = Stream::of(&mut empty);
+    stream.say(revoked(false)).await;
+    assert_eq!(stream.serve(&one).await.error, "");
 }
 
 #[tokio::test]

@@ -88,24 +88,24 @@ struct Queue {
     overflowed: bool,
 }
 
+/// What goes into one WebSocket message.
 #[derive(Debug)]
-struct Frame {
-    bytes: Bytes,
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
     /// It waits while the breaker is open.
     is_publication: bool,
 }
 
 impl Queue {
     /// Takes what may be written now, in order.
-    fn take(&mut self, halted: bool) -> VecDeque<Bytes> {
+    fn take(&mut self, halted: bool) -> VecDeque<Frame> {
         let frames = std::mem::take(&mut self.frames);
         if !halted {
-            return frames.into_iter().map(|frame| frame.bytes).collect();
+            return frames;
         }
-        let (held, free): (VecDeque<_>, VecDeque<_>) =
-            frames.into_iter().partition(|frame| frame.is_publication);
+        let (held, free) = frames.into_iter().partition(|frame| frame.is_publication);
         self.frames = held;
-        free.into_iter().map(|frame| frame.bytes).collect()
+        free
     }
 }
 
@@ -180,7 +180,7 @@ pub(crate) struct Overflowed;
 /// Frames on their way to the socket; they count until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Taken<'a> {
-    pub(crate) frames: VecDeque<Bytes>,
+    pub(crate) frames: VecDeque<Frame>,
     outbound: &'a Outbound,
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     async fn texts(outbound: &Outbound) -> Vec<Bytes> {
         let taken = outbound.take(false).await.unwrap();
-        let frames: Vec<_> = taken.frames.iter().cloned().collect();
+        let frames: Vec<_> = taken.frames.iter().map(|frame| frame.bytes.clone()).collect();
         taken.written(frames.iter().map(Bytes::len).sum());
         frames
     }
@@ -261,7 +261,7 @@ mod tests {
             add(text, is_publication);
         }
         let taken = outbound.take(true).await.unwrap();
-        assert_eq!(taken.frames, ["r1", "r2"]);
+        assert!(taken.frames.iter().map(|frame| &frame.bytes[..]).eq([b"r1", b"r2"]));
         taken.written(4);
         add("p3", true);
         assert!(

@@ -177,11 +177,11 @@ pub(crate) mod tests {
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
-        Node::new(config(extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
+        Node::new(config(&["a.example"], extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
     }
 
-    fn config(extra: &str) -> Config {
-        let text = format!("server_names = [\"a.example\"]\n{extra}");
+    fn config(names: &[&str], extra: &str) -> Config {
+        let text = format!("server_names = {names:?}\n{extra}");
         Config::from_text("n.toml".as_ref(), &text).unwrap()
     }
 
@@ -199,9 +199,13 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn listening(extra: &str) -> Listening {
+        listening_for(&["a.example"], extra)
+    }
+
+    pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
         let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = bound.address;
-        let (node, writer) = Node::new(config(extra), address).unwrap();
+        let (node, writer) = Node::new(config(names, extra), address).unwrap();
         let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
         let (armed, _) = watch::channel(false);
         let receiver = Receiver::new(&node, address, validator, writer, armed);

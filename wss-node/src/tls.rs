@@ -66,7 +66,7 @@ pub(crate) enum Reason {
     CertificateRevoked,
     /// The client does not trust our root, or our chain is incomplete.
     UnknownCa,
-    /// The client finds our certificate malformed, or for another name.
+    /// The client finds our certificate malformed, for another name, or signed with another key.
     BadCertificate,
     /// The client refuses our certificate and does not say why.
     CertificateUnknown,
@@ -161,6 +161,8 @@ impl Reason {
                 AlertDescription::UnknownCA => Self::UnknownCa,
                 AlertDescription::BadCertificate
                 | AlertDescription::UnsupportedCertificate
+                // Sent for a signature that does not match, mostly that of a CA of the same name and another key.
+                | AlertDescription::DecryptError
                 | AlertDescription::BadCertificateStatusResponse => Self::BadCertificate,
                 AlertDescription::CertificateUnknown => Self::CertificateUnknown,
                 _ => Self::ClientAbort,

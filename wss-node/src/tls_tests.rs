@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConnection};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore, ServerConnection,
+    SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::*;
 use crate::certs::live;
@@ -76,6 +82,114 @@ fn failures_are_told_apart() {
     assert_eq!(pair(groups, "a.example", &[]).reason(), Reason::NoSharedGroup);
     assert_eq!(pair(default_provider(), "b.example", &[]).reason(), Reason::UnknownSni);
     assert_eq!(pair(default_provider(), "a.example", &[b"h2"]).reason(), Reason::NoApplicationProtocol);
+}
+
+/// What the server makes of a client that refuses its certificate.
+fn refused_by(roots: RootCertStore, name: &str, now: UnixTime) -> Reason {
+    let bundle = bundle_for("web", 1, &["a.example"]);
+    let (mut writer, reader) = live(vec!["a.example".into()]);
+    writer.swap_in(checked(&bundle));
+    let mut server =
+        ServerConnection::new(server_config(reader, Arc::new(Tickets::new().unwrap())).unwrap()).unwrap();
+    let mut all = roots;
+    if all.is_empty() {
+        all.add(bundle.trust_anchors[0].clone().into()).unwrap();
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(all), Arc::new(default_provider()));
+    let verifier = At { now, name: name.to_owned().try_into().unwrap(), inner: verifier.build().unwrap() };
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    let mut client = ClientConnection::new(Arc::new(config), "a.example".try_into().unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    server.read_tls(&mut bytes.as_slice()).unwrap();
+    server.process_new_packets().unwrap();
+    bytes.clear();
+    while server.wants_write() {
+        server.write_tls(&mut bytes).unwrap();
+    }
+    client.read_tls(&mut bytes.as_slice()).unwrap();
+    client.process_new_packets().unwrap_err();
+    bytes.clear();
+    while client.wants_write() {
+        client.write_tls(&mut bytes).unwrap();
+    }
+    server.read_tls(&mut bytes.as_slice()).unwrap();
+    let error = server.process_new_packets().unwrap_err();
+    Reason::of(&io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// A client's only root.
+fn root(name: &str) -> RootCertStore {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let root = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(root.der().clone()).unwrap();
+    roots
+}
+
+/// Verifies as another clock and another wish would have it.
+#[derive(Debug)]
+struct At {
+    now: UnixTime,
+    name: ServerName<'static>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for At {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        staple: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.inner.verify_server_cert(leaf, intermediates, &self.name, staple, self.now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+#[test]
+fn clients_that_refuse_our_certificate_say_why() {
+    let now = UnixTime::now();
+    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_secs() + 7200));
+    assert_eq!(refused_by(RootCertStore::empty(), "a.example", later), Reason::CertificateExpired);
+    assert_eq!(refused_by(RootCertStore::empty(), "b.example", now), Reason::BadCertificate);
+    // A root of our issuer's name, but another key: what is left after a CA was made anew.
+    assert_eq!(refused_by(root("rcgen self signed cert"), "a.example", now), Reason::BadCertificate);
+    assert_eq!(refused_by(root("another CA"), "a.example", now), Reason::UnknownCa);
+    let of = |alert| Reason::of(&io::Error::other(Error::AlertReceived(alert)));
+    assert_eq!(of(AlertDescription::CertificateRevoked), Reason::CertificateRevoked);
+    assert_eq!(of(AlertDescription::CertificateUnknown), Reason::CertificateUnknown);
+    assert_eq!(of(AlertDescription::UserCanceled), Reason::ClientAbort);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use sealwire_proto::v1::{CaRotateRequest, CaStatusReply, CaStep};
+use tokio::task::JoinError;
 use tonic::Status;
 
 use super::Admin;
@@ -23,9 +24,9 @@ impl Admin {
         let reason = RevocationReason::from_code(reason)
             .ok_or_else(|| Status::invalid_argument(format!("{reason} is no reason that may be given")))?;
         let issuer = self.internal(issuer).await?;
-        let name = issuer.name().to_owned();
+        let (name, admin) = (issuer.name().to_owned(), self.clone());
         tracing::info!(issuer = name, step = step.as_str_name(), "asked by an operator");
-        let (status, revoked) = on_own_thread(issuer, move |internal| {
+        let work = move |internal: &InternalIssuer| {
             let mut revoked = None;
             match step {
                 CaStep::Unspecified => {}
@@ -39,14 +40,18 @@ impl Admin {
                 }
             }
             Ok((internal.status(), revoked))
-        })
-        .await?;
-        if let Some(intermediate) = revoked {
-            let below = |reply| Command::IntermediateRevoked { issuer: name, intermediate, reply };
-            let renewed = self.ask(below).await?;
-            tracing::warn!(?renewed, "ordered anew: the intermediate above was revoked");
-        }
-        Ok(status)
+        };
+        // A task of its own: what follows from a revocation is done even if the caller has hung up.
+        let whole = tokio::spawn(async move {
+            let (status, revoked) = on_own_thread(issuer, work).await?;
+            if let Some(intermediate) = revoked {
+                let below = |reply| Command::IntermediateRevoked { issuer: name, intermediate, reply };
+                let renewed = admin.ask(below).await?;
+                tracing::warn!(?renewed, "ordered anew: the intermediate above was revoked");
+            }
+            Ok(status)
+        });
+        whole.await.unwrap_or_else(|error| Err(bug(&error)))
     }
 
     async fn internal(&self, issuer: String) -> Result<Arc<dyn Issuer>, Status> {
@@ -66,6 +71,10 @@ async fn on_own_thread<T: Send + 'static>(
     match done.await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Status::failed_precondition(error.message)),
-        Err(error) => Err(Status::internal(format!("this is a bug, please report it: {error}"))),
+        Err(error) => Err(bug(&error)),
     }
+}
+
+fn bug(error: &JoinError) -> Status {
+    Status::internal(format!("this is a bug, please report it: {error}"))
 }

@@ -59,6 +59,9 @@ impl Agent {
         managed.memory.revoke(generation, now);
         let is_current = managed.current.as_ref().is_some_and(|current| current.number == generation);
         self.save_memory(certificate);
+        self.tell_revoked(certificate);
+        // Nodes are told of it, too.
+        self.unpublished = true;
         if is_current {
             self.request(certificate, true);
         }

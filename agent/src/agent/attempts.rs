@@ -82,6 +82,7 @@ impl Agent {
             reuse: managed.reusable().cloned(),
             replaces,
             placed: Arc::clone(&placed),
+            revocation: self.revocations.fresh(managed.config.ocsp),
         };
         self.step(name, 0, StepKind::Started, format!("from {issuer}: {because}"));
         self.save_memory(name);
@@ -236,16 +237,21 @@ impl Agent {
         // Held, then swapped in, then seen.
         let limit = 2 * self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
         self.judge_attempt(name, result.as_ref().err());
+        let tainted = result.as_ref().ok().and_then(|generation| self.tainted(name, generation));
         let Some(managed) = self.certificates.get_mut(name) else { return };
         match result {
             Ok(generation) => {
                 let number = generation.number;
                 let deadline = Instant::now() + limit + Duration::from_secs(2);
                 managed.obtained(generation, deadline);
+                if let Some(why) = tainted {
+                    managed.memory.revoke_because(number, now, why);
+                }
                 let key = Arc::clone(&managed.name);
                 self.runs.push(std::cmp::Reverse((deadline, key)));
                 self.save_memory(name);
                 self.begin_swap(name);
+                self.follow_new(name, number);
                 self.settle(name);
                 tracing::debug!(certificate = name, generation = number, "published");
             }

@@ -14,10 +14,11 @@ use crate::issuer::Issuer;
 impl Agent {
     /// Follows what embedded CAs publish. Costs nothing when nothing has changed.
     pub(super) fn follow_authorities(&mut self) {
-        let now = self.clock.now();
+        let (now, doubted) = (self.clock.now(), self.clock_is_doubted());
         for (name, source) in &mut self.sources {
             let Source { issuer, anchors, trust, roots_version, .. } = source;
             let Some(internal) = issuer.as_internal() else { continue };
+            internal.doubt_clock(doubted);
             let version = internal.roots_version();
             if *roots_version != version {
                 let roots = internal.trust_anchors();

@@ -224,7 +224,10 @@ impl Agent {
                 let lines = self.one(&certificate).map(|managed| {
                     let name = managed.config.name.clone();
                     let now = self.now_for(&name);
-                    (name, managed.explain(now, &self.issuers))
+                    let mut lines = managed.explain(now, &self.issuers);
+                    let known = self.explain_revocation(managed, now);
+                    lines.extend(known.map(|text| Line { label: "revocation".to_owned(), text }));
+                    (name, lines)
                 });
                 let _ = reply.send(lines);
             }

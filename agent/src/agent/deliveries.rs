@@ -98,7 +98,9 @@ impl Agent {
                     self.save_memory(name);
                 }
                 self.settle(name);
+                self.follow(name);
             }
+            Outcome::Proven { .. } => self.follow(name),
             Outcome::Nacked { reason, detail } if is_current => {
                 let text = nack_text(reason, &detail);
                 if self.refused_before_commit(name, node_id, generation, reason, &text) {
@@ -188,6 +190,7 @@ impl Agent {
         managed.go_back_to(Arc::new(found));
         self.save_memory(name);
         self.step(name, number, StepKind::RolledBack, format!("from generation {from} to {number}"));
+        self.follow(name);
         Ok(())
     }
 

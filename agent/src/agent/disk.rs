@@ -124,11 +124,6 @@ impl Agent {
             None => {}
         }
     }
-
-    /// At the start: what was wrong with the disk before the restart is found out anew.
-    pub(super) fn forget_disk(&mut self) {
-        self.incidents.clear(Kind::Disk, ABOUT, self.clock.now());
-    }
 }
 
 #[cfg(test)]

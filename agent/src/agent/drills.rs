@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
 use super::Agent;
 use super::issuers::Source;
 use crate::delivery::{Outcome, Shadow};
-use crate::drill::{Facts, ShadowNews, Source as DrillSource};
+use crate::drill::{Facts, Roots, ShadowNews, Source as DrillSource};
 use crate::issuer::Issuer;
 
 /// A shadow that nodes hold, and the drill that waits for news of it.
@@ -33,6 +32,8 @@ impl Agent {
             issuers: self.issuers.clone(),
             nodes: self.targets(managed).map(|node| node.info.clone()).collect(),
             sources: sources.collect(),
+            revocation: self.config.revocation.limits(),
+            clock: Arc::clone(&self.clock),
             patience: delivery.ack_timeout + delivery.proof_timeout,
         })
     }
@@ -80,6 +81,6 @@ impl Agent {
     }
 }
 
-fn handles(source: &Source) -> (Arc<dyn Issuer>, Arc<[CertificateDer<'static>]>) {
+fn handles(source: &Source) -> (Arc<dyn Issuer>, Roots) {
     (Arc::clone(&source.issuer), Arc::clone(&source.trust))
 }

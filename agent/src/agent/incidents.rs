@@ -9,6 +9,7 @@ use crate::alert::{Alerts, Trouble};
 use crate::config::AlertsConfig;
 use crate::incident::book::{Book, Kept, Raised, Unwritten};
 use crate::incident::{Incident, Kind};
+use crate::outgoing::one_line;
 use crate::store::{Store, StoreError};
 
 /// What is kept of incidents, as a document of the store.
@@ -52,8 +53,12 @@ impl Incidents {
     }
 
     /// Raises an incident, or brings its text up to date.
+    #[allow(clippy::needless_pass_by_value)] // Whoever raises one makes the text for it.
     pub(super) fn raise(&mut self, kind: Kind, about: &str, now: Timestamp, text: String) {
-        match self.book.raise(kind, about, now, &text) {
+        let raised = self.book.raise(kind, about, now, &text);
+        // As it is kept, for nodes and CAs are quoted in it.
+        let text = one_line(text.as_bytes());
+        match raised {
             Raised::Opened => tracing::warn!(kind = kind.as_str(), about, text, "incident"),
             Raised::Reopened => tracing::warn!(kind = kind.as_str(), about, text, "incident again"),
             Raised::Updated => {}
@@ -80,8 +85,7 @@ impl Incidents {
 
     /// Whether it is open with these words.
     pub(super) fn says(&self, kind: Kind, about: &str, text: &str) -> bool {
-        self.book.is_open(kind, about)
-            && self.book.open().any(|one| one.kind == kind && one.about == about && one.text == text)
+        self.book.says(kind, about, text)
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Incident> {
@@ -159,3 +163,7 @@ pub(super) struct Saved {
     /// Whether the news are on disk, if there were any.
     pub(super) told: Option<Result<(), StoreError>>,
 }
+
+#[cfg(test)]
+#[path = "incidents_tests.rs"]
+mod tests;

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
-use sealwire_proto::v1::{CertificateStatus, StatusReply};
+use sealwire_proto::v1::{self, CertificateStatus, Severity, StatusReply};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::super::Command;
 use super::*;
+use crate::incident::Kind;
 use crate::issuer::{ErrorClass, OrderRequest, Progress};
 
 /// Instead of half a minute.
@@ -75,14 +77,21 @@ struct Running {
     commands: mpsc::Sender<Command>,
     /// Orders placed so far.
     orders: watch::Receiver<usize>,
-    _open: (mpsc::Sender<Event>, mpsc::Sender<()>, tempfile::TempDir),
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+    _open: (mpsc::Sender<Event>, mpsc::Sender<()>),
+    dir: tempfile::TempDir,
 }
 
 impl Running {
     /// One order at a time, answered by `script`.
     fn start(names: &[&str], script: Script) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), Arc::default(), names, script)
+    }
+
+    /// With the state of an earlier run.
+    fn start_in(dir: tempfile::TempDir, clock: Arc<TestClock>, names: &[&str], script: Script) -> Self {
         sealwire_proto::install_crypto_provider();
-        let dir = tempfile::tempdir().unwrap();
         let mut text = format!("state_dir = \"{}\"\n[internal.pki]\n", dir.path().join("state").display());
         for name in names {
             text += &format!(
@@ -90,7 +99,6 @@ impl Running {
             );
         }
         let config = Config::from_text(std::path::Path::new("t.toml"), &text).unwrap();
-        let clock = Arc::<TestClock>::default();
         let store = Store::open(&config.state_dir).unwrap();
         let internal = config.internal["pki"].clone();
         let ca = InternalIssuer::open("pki".into(), dir.path().join("ca"), internal, clock.clone()).unwrap();
@@ -104,8 +112,38 @@ impl Running {
         let mut agent = Agent::new(config, clock.clone(), store, sources, Arc::default(), desired).unwrap();
         assert_eq!(agent.longest_sleep, Duration::from_secs(30));
         agent.longest_sleep = LONGEST_SLEEP;
-        tokio::spawn(agent.run(events, received, ticks, CancellationToken::new()));
-        Self { clock, commands, orders, _open: (event_sender, tick_sender, dir) }
+        let stop = CancellationToken::new();
+        let ended = tokio::spawn(agent.run(events, received, ticks, stop.clone()));
+        Self { clock, commands, orders, stop, ended, _open: (event_sender, tick_sender), dir }
+    }
+
+    /// Stops it in good order, and starts another one on what it left.
+    async fn restart(self, names: &[&str], script: Script) -> Self {
+        self.stop.cancel();
+        self.ended.await.unwrap();
+        Self::start_in(self.dir, self.clock, names, script)
+    }
+
+    /// All incidents, the newest last.
+    async fn incidents(&self) -> Vec<v1::Incident> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Incidents { all: true, reply }).await.unwrap();
+        answer.await.unwrap().incidents
+    }
+
+    /// Waits until there is an incident of that kind which is open, or not.
+    async fn incident(&self, kind: Kind, open: bool) -> v1::Incident {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let incidents = self.incidents().await;
+            let found =
+                incidents.iter().find(|one| one.kind == kind.as_str() && (one.resolved_ms == 0) == open);
+            if let Some(found) = found {
+                break found.clone();
+            }
+            assert!(Instant::now() < end, "{kind:?}: {incidents:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn status(&self) -> StatusReply {
@@ -171,4 +209,107 @@ async fn peer_defect_13_a_renewal_that_came_due_while_suspended_happens_at_the_n
     tokio::time::timeout(Duration::from_secs(60), renewed).await.expect("not renewed").unwrap();
     let status = running.status().await;
     assert!(status.incidents.is_empty(), "a suspended machine's clock has not jumped: {status:?}");
+}
+
+#[tokio::test]
+async fn an_end_of_validity_that_nothing_averts_is_an_incident_until_something_does() {
+    // The second order and those after it fail, until the tenth.
+    let script: Script = |_, before| {
+        let fails = (1..10).contains(&before);
+        if fails { Err(IssueError::new(ErrorClass::Ours, "the disk is full")) } else { Ok(()) }
+    };
+    let running = Running::start(&["web"], script);
+    running.until("web", |web| web.state == "stored").await;
+    // 24 hours, renewed after 16: a quarter of the margin is 2 hours.
+    running.clock.0.store(21 * 60, Ordering::Relaxed);
+    running.until("web", |web| web.failures > 0).await;
+    assert_eq!(running.incidents().await, []);
+    running.clock.0.store(22 * 60 + 5, Ordering::Relaxed);
+    let soon = running.incident(Kind::ExpiresSoon, true).await;
+    assert_eq!((soon.about.as_str(), soon.severity()), ("web", Severity::Warning));
+    assert!(soon.text.contains("1h ") && soon.text.contains("the disk is full"), "{soon:?}");
+    assert!(soon.advice.contains("sealwire why"), "{soon:?}");
+
+    running.clock.0.store(24 * 60 + 1, Ordering::Relaxed);
+    let expired = running.incident(Kind::Expired, true).await;
+    assert_eq!(expired.severity(), Severity::Critical);
+    running.incident(Kind::ExpiresSoon, false).await;
+
+    // The same incident goes on over a restart.
+    let running = running.restart(&["web"], |_, _| Ok(())).await;
+    assert_eq!(running.incident(Kind::Expired, true).await.id, expired.id);
+    // The back-off is over.
+    running.clock.0.store(25 * 60, Ordering::Relaxed);
+    running.until("web", |web| web.state == "stored").await;
+    let over = running.incident(Kind::Expired, false).await;
+    assert_eq!(over.id, expired.id);
+    assert_eq!(running.incidents().await.len(), 2);
+}
+
+#[tokio::test]
+async fn without_any_certificate_the_third_failure_is_an_incident() {
+    let script: Script = |_, before| {
+        let fails = before < 3;
+        if fails { Err(IssueError::new(ErrorClass::Ours, "no account")) } else { Ok(()) }
+    };
+    let running = Running::start(&["web"], script);
+    running.until("web", |web| web.failures == 1).await;
+    running.clock.0.fetch_add(2, Ordering::Relaxed);
+    running.until("web", |web| web.failures == 2).await;
+    assert_eq!(running.incidents().await, []);
+    running.clock.0.fetch_add(20, Ordering::Relaxed);
+    let soon = running.incident(Kind::ExpiresSoon, true).await;
+    assert!(soon.text.contains("there is no certificate; 3 failure(s), the last: no account"), "{soon:?}");
+    running.clock.0.fetch_add(60, Ordering::Relaxed);
+    running.incident(Kind::ExpiresSoon, false).await;
+}
+
+#[tokio::test]
+async fn what_does_not_pass_the_gate_is_an_incident_until_something_does() {
+    let script: Script = |_, before| {
+        let mut refusal =
+            IssueError::new(ErrorClass::Ca, "what pki issued did not pass the gate: NAME_MISMATCH");
+        refusal.gate = true;
+        if before == 0 { Err(refusal) } else { Ok(()) }
+    };
+    let running = Running::start(&["web"], script);
+    let failed = running.incident(Kind::GateFailed, true).await;
+    assert!(failed.text.contains("NAME_MISMATCH"), "{failed:?}");
+    running.clock.0.store(60, Ordering::Relaxed);
+    running.until("web", |web| web.state == "stored").await;
+    assert_eq!(running.incident(Kind::GateFailed, false).await.id, failed.id);
+}
+
+#[tokio::test]
+async fn incidents_of_what_is_not_configured_any_more_are_over() {
+    let script: Script = |_, _| {
+        let mut refusal = IssueError::new(ErrorClass::Ca, "no");
+        refusal.gate = true;
+        Err(refusal)
+    };
+    let running = Running::start(&["web", "api"], script);
+    running.incident(Kind::GateFailed, true).await;
+    running.until("api", |one| one.failures > 0).await;
+    running.until("web", |one| one.failures > 0).await;
+    let running = running.restart(&["api"], script).await;
+    let over = running.incident(Kind::GateFailed, false).await;
+    assert_eq!(over.about, "web");
+    assert_eq!(running.incident(Kind::GateFailed, true).await.about, "api");
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_writes_is_an_incident_until_all_is_written() {
+    let running = Running::start(&["web"], |_, _| Ok(()));
+    running.until("web", |web| web.state == "stored").await;
+    // A directory where the temporary file goes: nothing can be written there, even as root.
+    let obstacle = running.dir.path().join("state/certificates/web/memory.json.tmp");
+    std::fs::create_dir(&obstacle).unwrap();
+    running.clock.0.store(17 * 60, Ordering::Relaxed);
+    let full = running.incident(Kind::Disk, true).await;
+    assert_eq!((full.about.as_str(), full.severity()), ("state directory", Severity::Warning));
+    assert!(full.text.contains("memory.json.tmp"), "{full:?}");
+    std::fs::remove_dir(&obstacle).unwrap();
+    // The next thing that is remembered shows that it can be again.
+    running.clock.0.store(40 * 60, Ordering::Relaxed);
+    running.incident(Kind::Disk, false).await;
 }

@@ -8,12 +8,13 @@ use rustls_pki_types::CertificateDer;
 
 use crate::config::{CertificateConfig, OnRevoked};
 use crate::delivery::swap::Swap;
-use crate::delivery::{Bundle, Deliverable, Distrust, NodeInfo, route};
+use crate::delivery::{Bundle, Deliverable, Distrust, NodeInfo, Staple, route};
 use crate::issuer::{ErrorClass, IssueError, RenewalInfo};
 use crate::lifecycle::explain::{Held, Line, Subject};
 use crate::lifecycle::{
-    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request,
+    self, Change, Current, Decision, Facts, Issuers, Memory, Policy, Quarantine, Reason, Request, Revoked,
 };
+use crate::revocation::watch::Judged;
 use crate::store::{CertificateStore, Generation};
 
 /// A certificate: what is wanted, what there is, what is going on.
@@ -40,6 +41,10 @@ pub(super) struct Managed {
     pub(super) scheduled: Option<Timestamp>,
     /// Issuers that have profiles.
     pub(super) profiles: Arc<[String]>,
+    /// OCSP responses of the generations that are followed.
+    pub(super) staples: Vec<(u64, Arc<Staple>)>,
+    /// What is known of the revocation of the current generation.
+    pub(super) revocation: Option<Judged>,
     seed: u64,
     run: Option<Run>,
     /// The attempt under way was wanted by a window that lies in the past.
@@ -78,6 +83,8 @@ impl Managed {
             asking: false,
             decision: None,
             scheduled: None,
+            staples: Vec::new(),
+            revocation: None,
             seed,
             run: None,
             hurries: false,
@@ -215,12 +222,25 @@ impl Managed {
         self.memory.quarantined.retain(|quarantine| quarantine.generation < generation.number);
         self.memory.revoked.retain(|revoked| revoked.generation < generation.number);
         self.current = Some(Arc::new(generation));
+        self.revocation = None;
         self.memory.ari = None;
         self.memory.hurried = if self.hurries { self.memory.hurried.saturating_add(1) } else { 0 };
         // After a refusal only a proof is good news: or each new order would start the back-off afresh.
         if self.memory.last_failure.as_ref().is_none_or(|failure| failure.class != ErrorClass::Refused) {
             self.memory.forget_failures();
         }
+    }
+
+    /// The revocation of the current generation, if it is revoked.
+    pub(super) fn revoked(&self) -> Option<&Revoked> {
+        self.memory.revocation(self.current.as_ref()?.number)
+    }
+
+    /// The OCSP response to present with a generation now: none past its end, none that says good of what is known to
+    /// be revoked.
+    pub(super) fn staple(&self, generation: u64, now: Timestamp) -> Option<&Arc<Staple>> {
+        let (_, staple) = self.staples.iter().find(|(number, _)| *number == generation)?;
+        Some(staple).filter(|staple| staple.next_update > now && self.memory.revocation(generation).is_none())
     }
 
     /// The attempt failed.
@@ -257,6 +277,7 @@ impl Managed {
         self.memory.committed = generation.number;
         self.serving = Some(Arc::clone(&generation));
         self.current = Some(generation);
+        self.revocation = None;
         self.swap = None;
     }
 
@@ -321,7 +342,7 @@ impl Managed {
         let bundle = |generation: &Arc<Generation>| Bundle {
             generation: Arc::clone(generation),
             trust_anchors: anchors(&generation.metadata.issuer),
-            staple: None,
+            staple: self.staple(generation.number, now).cloned(),
         };
         let good = |generation: &&Arc<Generation>| self.is_deliverable(generation, now);
         let serving = self.serving.as_ref().filter(good)?;
@@ -331,9 +352,9 @@ impl Managed {
             config: Arc::clone(&self.config),
             serve: bundle(serving),
             candidate: candidate.map(bundle),
-            distrust: revoked.map(|_| Distrust {
+            distrust: revoked.map(|revoked| Distrust {
                 generation: serving.number,
-                reason: "revoked".to_owned(),
+                reason: revoked.why().to_owned(),
                 halt: self.config.on_revoked == OnRevoked::Halt,
             }),
         })

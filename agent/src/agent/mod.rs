@@ -11,10 +11,12 @@ mod commands;
 mod deliveries;
 mod disk;
 mod drills;
+mod findings;
 mod halts;
 mod incidents;
 mod issuers;
 mod managed;
+mod revocations;
 mod start;
 mod status;
 mod swaps;
@@ -46,6 +48,7 @@ pub use halts::NodeOrder;
 use incidents::Incidents;
 use issuers::Source;
 use managed::Managed;
+use revocations::Revocations;
 pub use start::{StartError, run};
 
 /// Deadlines are wall-clock instants, looked at again at least this often, so that a suspended machine or a
@@ -100,6 +103,7 @@ struct Agent {
     /// Failed handshakes on nodes.
     rates: Rates,
     disk: Disk,
+    revocations: Revocations,
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.
     time_asked: Option<Instant>,
@@ -120,8 +124,9 @@ impl Agent {
         for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
             self.look_at(&name);
         }
+        self.follow_all();
         self.unpublished = true;
-        self.forget_disk();
+        self.forget_machine(self.clock.now());
         self.forget_gone(self.clock.now());
         self.tell_paired();
         let authorities_changed = Arc::clone(&self.authorities_changed);
@@ -138,10 +143,12 @@ impl Agent {
                 Some(event) = events.recv() => self.delivery_event(event),
                 Some(command) = commands.recv() => self.command(command),
                 Some(ended) = self.attempts.join_next_with_id() => self.attempt_ended(ended),
+                Some(ended) = self.revocations.next() => self.told(ended),
             }
             self.watch_clock();
             self.check_deadlines();
             self.look_at_due();
+            self.check_revocation();
             self.save_issuers(false);
         }
         self.save_issuers(true);
@@ -152,7 +159,8 @@ impl Agent {
     fn wake(&self) -> Duration {
         let now = self.clock.now();
         let mut wake = self.longest_sleep;
-        if let Some(Reverse((at, _))) = self.schedule.peek() {
+        let scheduled = self.schedule.peek().map(|Reverse((at, _))| *at);
+        for at in scheduled.into_iter().chain(self.revocations.wake()) {
             let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
             // Never a busy loop, should a deadline lie a fraction of a millisecond ahead.
             wake = wake.min(left.max(Duration::from_millis(1)));
@@ -277,6 +285,7 @@ impl Agent {
                 | StepKind::Quarantined
                 | StepKind::RolledBack
                 | StepKind::Started
+                | StepKind::Distrusted
         ) {
             self.remember(name, generation, kind, &detail);
         }

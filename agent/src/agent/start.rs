@@ -18,6 +18,7 @@ use super::disk::Disk;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
+use super::revocations::Revocations;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
 use crate::alert::rates::Rates;
@@ -32,6 +33,8 @@ use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
+use crate::revocation::fetch::Http;
+use crate::revocation::inquiry::Inquiry;
 use crate::steps::Steps;
 use crate::store::{Store, StoreError};
 
@@ -101,6 +104,9 @@ pub enum StartError {
     /// Who is told of incidents.
     #[error(transparent)]
     Alerts(#[from] AlertError),
+    /// What asks about revocation.
+    #[error("cannot set up questions about revocation: {0}")]
+    Revocation(String),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -203,6 +209,7 @@ impl Agent {
         issuers::load_limits(&store, &mut issuers)?;
         let seed = identity(&store)?.seed;
         let certificates = certificates(&mut config, &store, seed)?;
+        let inquiry = inquiry(&config, &clock)?;
         let mut records: crate::delivery::record::Records = store.load_json(RECORDS)?.unwrap_or_default();
         records.retain_certificates(|name| certificates.contains_key(name));
         let incidents = Incidents::load(&store, &config.alerts, seed)?;
@@ -214,6 +221,7 @@ impl Agent {
         Ok(Self {
             seed,
             started_at: clock.now(),
+            revocations: Revocations::new(&config, inquiry, seed),
             config,
             store,
             clock,
@@ -322,6 +330,7 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     })
 }
 
+/// The agent's own; made on its first start.
 fn identity(store: &Store) -> Result<Identity, StoreError> {
     if let Some(identity) = store.load_json(AGENT)? {
         return Ok(identity);
@@ -329,6 +338,15 @@ fn identity(store: &Store) -> Result<Identity, StoreError> {
     let identity = Identity { seed: fastrand::u64(..) };
     store.save_json(AGENT, &identity)?;
     Ok(identity)
+}
+
+/// Who asks about revocation, unless that is switched off.
+fn inquiry(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Inquiry>, StartError> {
+    if !config.revocation.check {
+        return Ok(None);
+    }
+    let fetch = Arc::new(Http::new().map_err(StartError::Revocation)?);
+    Ok(Some(Inquiry::new(fetch, &config.state_dir, config.revocation.limits(), Arc::clone(clock))))
 }
 
 /// Takes them out of the configuration: ten thousand of them twice would be much of the agent's memory.
@@ -397,3 +415,7 @@ fn seed_of(name: &str) -> u64 {
 #[cfg(test)]
 #[path = "loop_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "revocations_tests.rs"]
+mod revocations_tests;

@@ -67,7 +67,7 @@ impl Agent {
             deliveries: self.deliveries(managed),
             state: self.state(managed, now).to_owned(),
             orders: managed.memory.orders,
-            revocation: None,
+            revocation: self.revocation_status(managed),
         }
     }
 
@@ -82,6 +82,9 @@ impl Agent {
         };
         if !current.is_valid_at(now) {
             return "expired";
+        }
+        if managed.revoked().is_some() {
+            return "revoked";
         }
         if managed.refusal().is_some() {
             return "refused";

@@ -12,14 +12,17 @@ use super::deliveries::Fault;
 use crate::delivery::swap::Swap;
 
 impl Agent {
-    /// A generation has become current: nodes that serve the one before are to hold it first.
+    /// A generation has become current: several nodes that serve the one before are to hold it first. A single one
+    /// validates before it swaps anyway, and nobody else has to wait for what it says.
     pub(super) fn begin_swap(&mut self, name: &str) {
         let now = self.clock.now();
+        let several =
+            self.certificates.get(name).is_some_and(|managed| self.targets(managed).nth(1).is_some());
         let Some(managed) = self.certificates.get_mut(name) else { return };
         let Some(current) = &managed.current else { return };
         let before = managed.serving.as_ref().filter(|serving| serving.number != current.number);
         let served = before.is_some_and(|before| managed.is_deliverable(before, now));
-        if served && !managed.goes_nowhere() {
+        if served && several && !managed.goes_nowhere() {
             managed.swap = Some(Swap::new(current.number, BTreeSet::new(), Instant::now()));
             self.unpublished = true;
             self.advance_swap(name);

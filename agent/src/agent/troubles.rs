@@ -170,6 +170,15 @@ impl Agent {
         }
     }
 
+    /// At the start: what was wrong with the machine is found out anew.
+    pub(super) fn forget_machine(&mut self, now: Timestamp) {
+        let open = self.incidents.open().filter(|incident| incident.kind.subject() == Subject::Machine);
+        let open: Vec<_> = open.map(|incident| (incident.kind, incident.about.clone())).collect();
+        for (kind, about) in open {
+            self.incidents.clear(kind, &about, now);
+        }
+    }
+
     /// Who is gone for good has no incidents: certificates that are not configured, nodes that are forgotten.
     pub(super) fn forget_gone(&mut self, now: Timestamp) {
         let known =
@@ -180,7 +189,9 @@ impl Agent {
             Subject::Node => !known(about),
             Subject::Delivery => incident::certificate_and_node(about)
                 .is_none_or(|(name, node)| !self.certificates.contains_key(name) || !known(node)),
-            Subject::Other => kind == Kind::AlertsUnsent && !receivers.contains_key(about),
+            Subject::Issuer => !self.sources.contains_key(about),
+            Subject::Receiver => !receivers.contains_key(about),
+            Subject::Machine => false,
         };
         let gone: Vec<_> = self
             .incidents

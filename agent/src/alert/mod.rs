@@ -76,6 +76,17 @@ impl Towards {
         let itself = incident.kind == Kind::AlertsUnsent && incident.about == self.shared.name;
         !itself && self.takes.takes(incident.kind.severity())
     }
+
+    fn publish(&self, open: &[Incident]) {
+        let heard: Arc<[Incident]> = open.iter().filter(|one| self.hears(one)).cloned().collect();
+        self.open.send_if_modified(|before| {
+            let changed = **before != *heard;
+            if changed {
+                *before = heard;
+            }
+            changed
+        });
+    }
 }
 
 /// How one receiver is.
@@ -234,19 +245,6 @@ impl Alerts {
             Trouble { receiver: shared.name.clone(), text: shared.health().trouble(now, shared.spool.len()) }
         };
         self.receivers.iter().map(trouble).collect()
-    }
-}
-
-impl Towards {
-    fn publish(&self, open: &[Incident]) {
-        let heard: Arc<[Incident]> = open.iter().filter(|one| self.hears(one)).cloned().collect();
-        self.open.send_if_modified(|before| {
-            let changed = **before != *heard;
-            if changed {
-                *before = heard;
-            }
-            changed
-        });
     }
 }
 

@@ -115,7 +115,7 @@ impl Receiver {
                     self.remove(number);
                     Next::Now
                 }
-                Verdict::Again { why, asked } => self.again(why, asked),
+                Verdict::Again { why, asked } => self.again(&why, asked),
                 Verdict::Never(why) => {
                     self.shared.dropped(format!("{}: {why}", message.id()));
                     self.remove(number);
@@ -151,7 +151,7 @@ impl Receiver {
                 Next::Idle(self.repeat)
             }
             Verdict::Again { why, asked } => {
-                self.again(why, asked);
+                self.again(&why, asked);
                 Next::Idle(self.repeat)
             }
             Verdict::Never(why) => {
@@ -168,9 +168,9 @@ impl Receiver {
         })
     }
 
-    fn again(&self, why: String, asked: Option<Duration>) -> Next {
+    fn again(&self, why: &str, asked: Option<Duration>) -> Next {
         let failures = self.shared.with(|health| {
-            health.failed(Instant::now(), why.clone());
+            health.failed(Instant::now(), why.to_owned());
             health.failures
         });
         let wait = wait(failures, asked, self.seed);

@@ -34,7 +34,7 @@ impl Status {
 fn as_text(status: &StatusReply) -> String {
     let now = instant(status.now_ms).unwrap_or_default();
     let rows: Vec<_> = status.certificates.iter().map(|certificate| row(certificate, now)).collect();
-    let mut text = table(&["CERTIFICATE", "STATE", "GEN", "EXPIRES", "NEXT", "WHY"], &rows);
+    let mut text = table(&["CERTIFICATE", "STATE", "GEN", "EXPIRES", "REVOCATION", "NEXT", "WHY"], &rows);
     let deliveries: Vec<_> = status
         .certificates
         .iter()
@@ -66,9 +66,21 @@ fn row(certificate: &CertificateStatus, now: Timestamp) -> Vec<String> {
         certificate.state.clone(),
         current.map_or("-".to_owned(), |current| current.generation.to_string()),
         expires.map_or("-".to_owned(), |at| from_now(now, at)),
+        revocation_word(certificate),
         format!("{} {}", certificate.next_action, next.unwrap_or_default()).trim().to_owned(),
         certificate.why.clone(),
     ]
+}
+
+/// What is known of its revocation, and that it has an OCSP response.
+fn revocation_word(certificate: &CertificateStatus) -> String {
+    match &certificate.revocation {
+        Some(known) if !known.state.is_empty() && known.staple_next_update_ms != 0 => {
+            format!("{}, stapled", known.state)
+        }
+        Some(known) if !known.state.is_empty() => known.state.clone(),
+        _ => "-".to_owned(),
+    }
 }
 
 fn delivery_row(certificate: &str, delivery: &DeliveryStatus, now: Timestamp) -> Vec<String> {
@@ -98,6 +110,9 @@ fn troubles(status: &StatusReply) -> Vec<String> {
                 certificate.failures, certificate.last_error
             ));
         }
+        if let Some(known) = certificate.revocation.as_ref().filter(|known| known.state == "revoked") {
+            lines.push(format!("{name}: revoked: {}", known.detail));
+        }
         for delivery in &certificate.deliveries {
             let node = &delivery.node_id;
             if delivery.nacked != 0 {
@@ -110,9 +125,6 @@ fn troubles(status: &StatusReply) -> Vec<String> {
                 lines.push(format!("{name}: not proven on {node}: {}", delivery.proof_error));
             }
         }
-    }
-    for node in status.nodes.iter().filter(|node| !matches!(node.breaker.as_str(), "" | "closed")) {
-        lines.push(format!("node {}: breaker {}: {}", node.node_id, node.breaker, node.breaker_detail));
     }
     for node in status.nodes.iter().filter(|node| !node.uncovered_names.is_empty()) {
         let names = node.uncovered_names.join(", ");
@@ -188,6 +200,13 @@ fn certificate_json(certificate: &CertificateStatus) -> Value {
         "last_error": certificate.last_error,
         "last_error_at": at(certificate.last_error_ms),
         "quarantine": quarantine,
+        "revocation": certificate.revocation.as_ref().map(|known| json!({
+            "state": known.state,
+            "detail": known.detail,
+            "since": at(known.since_ms),
+            "next": at(known.next_ms),
+            "staple_until": at(known.staple_next_update_ms),
+        })),
         "deliveries": certificate.deliveries.iter().map(delivery_json).collect::<Vec<_>>(),
     })
 }
@@ -232,6 +251,8 @@ fn node_json(node: &NodeStatus) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use sealwire_proto::v1::RevocationStatus;
+
     use super::*;
 
     fn reply() -> StatusReply {
@@ -255,6 +276,11 @@ mod tests {
             quarantined_generation: 2,
             quarantine_reason: "refused by n1".into(),
             deliveries: vec![delivery],
+            revocation: Some(RevocationStatus {
+                state: "revoked".into(),
+                detail: "the leaf, says http://x".into(),
+                ..RevocationStatus::default()
+            }),
             ..CertificateStatus::default()
         };
         StatusReply { now_ms: 10_000, certificates: vec![certificate], ..StatusReply::default() }
@@ -264,6 +290,7 @@ mod tests {
     fn a_refusal_is_said_in_words() {
         let text = as_text(&reply());
         assert!(text.contains("renew in 1m 0s"), "{text}");
+        assert!(text.contains("! web: revoked: the leaf, says http://x"), "{text}");
         assert!(text.contains("! web: n1 refused generation 2: EXPIRED: the leaf expired 5 s ago"), "{text}");
     }
 
@@ -271,6 +298,8 @@ mod tests {
     fn json_tells_never_as_null() {
         let value = as_json(&reply());
         assert_eq!(value["started"], Value::Null);
+        assert_eq!(value["certificates"][0]["revocation"]["state"], "revoked");
+        assert_eq!(value["certificates"][0]["revocation"]["staple_until"], Value::Null);
         assert_eq!(value["certificates"][0]["deliveries"][0]["nack"]["reason"], "EXPIRED");
         assert_eq!(value["certificates"][0]["deliveries"][0]["proven"], "1970-01-01T00:00:01Z");
     }

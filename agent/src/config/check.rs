@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustls_pki_types::DnsName;
 use sealwire_config::{Fault, absolute_path};
 
 use super::check_internal::check_internal;
-use super::{AcmeConfig, CertificateConfig, Config};
+use super::{AcmeConfig, CertificateConfig, Config, OcspMode};
 use crate::outgoing::is_sound;
 
 /// Let's Encrypt's limit on identifiers per certificate.
 const MAX_IDENTIFIERS: usize = 100;
+/// A stale staple that may be served for longer is worth nothing.
+const MAX_OCSP_GRACE: Duration = Duration::from_hours(24 * 7);
 /// More would only wait at the CA.
 const MAX_PARALLEL_ORDERS: usize = 256;
 /// Leaves room for the rest of a path within the usual limits of file systems.
@@ -33,6 +36,7 @@ pub(super) fn check(config: &mut Config) -> Checked {
     }
     config.log.check()?;
     super::alerts::check(&config.alerts)?;
+    config.revocation.check()?;
     for (name, internal) in &config.internal {
         check_internal(name, internal, config)?;
     }
@@ -157,6 +161,18 @@ fn check_certificates(config: &mut Config) -> Checked {
         }
         if let Some(maintenance) = &certificate.maintenance {
             maintenance.windows().or_else(|error| fault(&["certificate", &index, "maintenance"], error))?;
+        }
+        if certificate.ocsp_grace > MAX_OCSP_GRACE {
+            return fault(
+                &["certificate", &index, "ocsp_grace"],
+                format!("{:?} is out of range, expected at most 7 days", certificate.ocsp_grace),
+            );
+        }
+        if certificate.ocsp == OcspMode::Require && !config.revocation.check {
+            return fault(
+                &["certificate", &index, "ocsp"],
+                "\"require\" needs OCSP responses, and revocation.check = false fetches none: remove either",
+            );
         }
         check_identifiers(&index, certificate)?;
         fill_issuers(&index, certificate, &issuers)?;

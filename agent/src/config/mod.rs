@@ -8,6 +8,7 @@ mod check;
 mod check_challenge;
 mod check_internal;
 mod lifecycle;
+mod revocation;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ pub use self::challenge::{
 };
 pub use crate::keys::KeyType;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
+pub use revocation::RevocationConfig;
+pub(crate) use revocation::signed;
 pub use sealwire_config::{ConfigError, Log};
 
 /// Where the configuration is looked for unless `--config` or `SEALWIRE_CONFIG` says otherwise.
@@ -63,6 +66,9 @@ pub struct Config {
     /// Who is told of incidents.
     #[serde(default)]
     pub alerts: AlertsConfig,
+    /// How revocation is watched.
+    #[serde(default)]
+    pub revocation: RevocationConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,

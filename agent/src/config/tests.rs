@@ -83,6 +83,21 @@ fn certificates_need_known_issuers_and_single_names() {
 }
 
 #[test]
+fn revocation_has_bounds_and_require_needs_it() {
+    let with = |line: &str| error_of("[internal.pki]", &format!("[revocation]\n{line}\n[internal.pki]"));
+    let text = with("min_interval = \"500ms\"");
+    assert!(text.starts_with("t.toml:4: revocation.min_interval: 500ms is out of range"), "{text}");
+    let text = with("min_interval = \"10m\"\nmax_interval = \"5m\"");
+    assert!(text.contains("revocation.max_interval: 300s is out of range"), "{text}");
+    let text = with("crl_max_bytes = 10");
+    assert!(text.contains("expected 1 KiB to 1 GiB"), "{text}");
+    let required = GOOD.replace("name = \"web\"", "name = \"web\"\nocsp = \"require\"");
+    load(&required).unwrap();
+    let text = load(&format!("{required}[revocation]\ncheck = false\n")).unwrap_err().to_string();
+    assert!(text.contains("certificate.0.ocsp: \"require\" needs OCSP responses"), "{text}");
+}
+
+#[test]
 fn acme_needs_https_agreement_and_no_wildcard() {
     let acme = |directory: &str, agreed: bool, identifier: &str| {
         load(&format!(

@@ -5,6 +5,7 @@
 //! message or a restart on either side heals by itself.
 
 mod connection;
+pub mod hello;
 pub mod prove;
 pub mod record;
 pub mod route;

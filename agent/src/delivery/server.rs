@@ -1,4 +1,4 @@
-//! The delivery socket: nodes dial, say who they are, and get a task each ([`super::connection`]).
+//! The delivery socket: nodes dial, say who they are, and get a task each (`connection.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::Stream;
+use sealwire_proto::MAX_MESSAGE_BYTES;
 use sealwire_proto::v1::delivery_service_server::{DeliveryService, DeliveryServiceServer};
-use sealwire_proto::v1::{AgentMessage, Hello, NodeMessage, node_message};
-use sealwire_proto::{MAX_MESSAGE_BYTES, PROTOCOL_VERSION};
+use sealwire_proto::v1::{AgentMessage, Hello, NodeMessage};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,11 +25,6 @@ const MAX_NODES: usize = 256;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bundles on their way to one node; more wait in the slots, where the newest wins.
 const OUTBOUND_MESSAGES: usize = 8;
-/// Bounds on what a Hello may claim.
-const MAX_SERVER_NAMES: usize = 1000;
-const MAX_LISTENERS: usize = 16;
-const MAX_TEXT_BYTES: usize = 253;
-
 /// What every connection shares.
 #[derive(Clone)]
 pub struct Delivery {
@@ -94,24 +89,5 @@ impl DeliveryService for Delivery {
 /// The first message, checked.
 async fn hello(inbound: &mut Streaming<NodeMessage>) -> Result<Hello, Status> {
     let first = inbound.next().await.ok_or_else(|| Status::cancelled("closed before Hello"))??;
-    let Some(node_message::Body::Hello(hello)) = first.body else {
-        return Err(Status::failed_precondition("the first message must be a Hello"));
-    };
-    if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(Status::failed_precondition(format!(
-            "node {} speaks protocol version {}, this agent {PROTOCOL_VERSION}: upgrade the older one",
-            hello.node_id, hello.protocol_version
-        )));
-    }
-    let texts =
-        [&hello.node_id, &hello.version].into_iter().chain(&hello.server_names).chain(&hello.listeners);
-    let sound = |text: &String| text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control);
-    if hello.node_id.is_empty()
-        || hello.server_names.len() > MAX_SERVER_NAMES
-        || hello.listeners.len() > MAX_LISTENERS
-        || !texts.into_iter().all(sound)
-    {
-        return Err(Status::invalid_argument("the Hello has no node_id, or is larger than it may be"));
-    }
-    Ok(hello)
+    super::hello::check(first)
 }

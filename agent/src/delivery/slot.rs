@@ -2,6 +2,7 @@
 //! and says what to do next. Instants come in as arguments. What should be served, what should be held
 //! ready, and the staple each have their own state: one of them that fails holds up no other.
 
+mod input;
 mod prepare;
 mod staple;
 
@@ -11,6 +12,7 @@ use sealwire_proto::v1::NackReason;
 
 use super::Outcome;
 use crate::config::ProofBy;
+pub use input::{Digest, Effect, Held, Input, Leaf, Limits, Prepare, Saw, Wanted};
 use prepare::Preparing;
 use staple::Stapling;
 
@@ -18,183 +20,6 @@ use staple::Stapling;
 const PROBE_AGAIN: Duration = Duration::from_millis(250);
 /// Between two handshakes once the proof has failed: the listener may yet come back.
 const PROBE_LATER: Duration = Duration::from_secs(30);
-
-/// SHA-256.
-pub type Digest = [u8; 32];
-
-/// A generation and the SHA-256 of its leaf: the number alone could be another store's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// Number.
-    pub generation: u64,
-    /// SHA-256 of the leaf's DER.
-    pub sha256: Digest,
-}
-
-/// What is wanted of a node for one certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// What should be served.
-    pub serve: Leaf,
-    /// The staple to present with it.
-    pub staple: Option<Digest>,
-    /// What should be held besides, to be swapped in once all nodes hold it.
-    pub prepare: Option<Prepare>,
-}
-
-/// A generation to be held, and the staple that goes with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prepare {
-    /// What.
-    pub leaf: Leaf,
-    /// Its staple, if there is one yet.
-    pub staple: Option<Digest>,
-}
-
-/// What a node said it holds when it paired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// What it serves.
-    pub leaf: Leaf,
-    /// The staple it presents.
-    pub staple: Option<Digest>,
-}
-
-/// What a handshake saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Saw {
-    /// The leaf.
-    pub leaf: Digest,
-    /// The staple.
-    pub staple: Option<Digest>,
-    /// How long the handshake took.
-    pub took: Duration,
-}
-
-/// The limits of a delivery.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From push to ack.
-    pub ack: Duration,
-    /// From ack to proof.
-    pub proof: Duration,
-    /// Whose handshake counts.
-    pub proof_by: ProofBy,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// This is wanted.
-    Want(Wanted),
-    /// The node validated it and holds it.
-    Prepared {
-        /// Which.
-        generation: u64,
-        /// What the checks took.
-        validate_micros: u64,
-    },
-    /// The node swapped it in.
-    Acked {
-        /// Which.
-        generation: u64,
-        /// What the checks took.
-        validate_micros: u64,
-        /// What the swap took.
-        swap_micros: u64,
-    },
-    /// The node refused it.
-    Nacked {
-        /// Which.
-        generation: u64,
-        /// Why.
-        reason: NackReason,
-        /// In its words.
-        detail: String,
-    },
-    /// The node presents a staple from now on.
-    Stapled {
-        /// With which generation.
-        generation: u64,
-        /// Which.
-        staple: Digest,
-    },
-    /// The node will not present the staple that it was sent.
-    StapleNacked {
-        /// With which generation.
-        generation: u64,
-        /// Why.
-        detail: String,
-    },
-    /// The node's handshake on its own listener.
-    NodeSaw {
-        /// Which generation it looked for.
-        generation: u64,
-        /// What it saw, or what went wrong.
-        seen: Result<Saw, String>,
-    },
-    /// The agent's handshake.
-    AgentSaw {
-        /// Which generation it looked for.
-        generation: u64,
-        /// What it saw, or what went wrong.
-        seen: Result<Saw, String>,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send the generation to be swapped in at once.
-    Push {
-        /// Which.
-        generation: u64,
-        /// Whether its number is lower than what the node holds.
-        rollback: bool,
-        /// Whether its staple goes with it.
-        with_staple: bool,
-    },
-    /// Send the generation to be held.
-    Prepare {
-        /// Which.
-        generation: u64,
-        /// Whether its number is lower than what the node holds.
-        rollback: bool,
-        /// Whether its staple goes with it.
-        with_staple: bool,
-    },
-    /// Have the node swap in what it holds.
-    Commit {
-        /// Which.
-        generation: u64,
-    },
-    /// Have the node forget what it holds.
-    Discard {
-        /// Which.
-        generation: u64,
-    },
-    /// Send the staple.
-    Staple {
-        /// For which.
-        generation: u64,
-    },
-    /// Do a handshake.
-    Probe {
-        /// Looking for which.
-        generation: u64,
-    },
-    /// Tell the agent.
-    Report {
-        /// About which.
-        generation: u64,
-        /// What.
-        outcome: Outcome,
-    },
-    /// Close the connection: the node is stuck.
-    Disconnect,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
@@ -377,6 +202,16 @@ impl Slot {
         }
     }
 
+    /// The generation that the node did not answer about in time: it is stuck, whatever it was asked.
+    fn unanswered(&self, desired: u64, now: Instant) -> Option<u64> {
+        let late = |since: Instant| now >= since + self.limits.ack;
+        match (&self.phase, self.preparing.as_ref().and_then(Preparing::sent)) {
+            (Phase::Pushed { since, .. }, _) if late(*since) => Some(desired),
+            (_, Some((generation, since))) if late(since) => Some(generation),
+            _ => self.stapling.sent().filter(|since| late(*since)).map(|_| desired),
+        }
+    }
+
     fn node_saw(&mut self, generation: u64, seen: &Result<Saw, String>) -> Vec<Effect> {
         let Some(desired) = self.desired.filter(|desired| desired.generation == generation) else {
             return vec![];
@@ -451,17 +286,12 @@ impl Slot {
 
     fn tick(&mut self, now: Instant) -> Vec<Effect> {
         let Some(generation) = self.desired.map(|desired| desired.generation) else { return vec![] };
-        let stuck = self.tick_preparing(now);
-        let stuck = if stuck.is_empty() { self.tick_staple_sent(generation, now) } else { stuck };
-        if !stuck.is_empty() {
-            return stuck;
+        if let Some(generation) = self.unanswered(generation, now) {
+            // It dials anew and says what it holds; until then nothing is waited for.
+            *self = Self::new(self.limits, None);
+            return vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect];
         }
         match &mut self.phase {
-            Phase::Pushed { since, .. } if now >= *since + self.limits.ack => {
-                self.phase = Phase::Idle;
-                self.desired = None;
-                vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect]
-            }
             Phase::Acked { since, error, .. } if now >= *since + self.limits.proof => {
                 let error = error.take().unwrap_or_else(|| "the node told of no handshake".to_owned());
                 self.phase = Phase::Unproven { probe: Probe::At(now + PROBE_LATER) };

@@ -172,6 +172,19 @@ fn the_node_alone_proves_where_so_configured() {
     assert!(proven(&slot.on(node_saw(1), now)));
 }
 
+#[test]
+fn a_silent_node_is_disconnected_once_whatever_it_owes() {
+    let mut now = Instant::now();
+    let mut slot = Slot::new(LIMITS, held(leaf(1)));
+    slot.on(desire_stapled(2, [2; 32]), now);
+    now += Duration::from_secs(4);
+    slot.on(desire_and_hold(2, 3), now);
+    now += LIMITS.ack;
+    assert_eq!(slot.on(Input::Tick, now).last(), Some(&Effect::Disconnect));
+    // The answer about what was to be held is owed, too: it is not waited for any more.
+    assert_eq!(slot.deadline(), None);
+}
+
 /// A slot that serves generation 1, proven.
 fn proven_slot(limits: Limits) -> Slot {
     let now = Instant::now();

@@ -204,18 +204,16 @@ pub(super) fn internal(scene: &Scene) -> Vec<Finding> {
                 let advice = "do what the message says; the agent does not start before";
                 Finding::error(CHECK, name, error.message, advice)
             }
-            Ok(Some(survey)) => embedded_ends(name, &dir, survey, Timestamp::now()),
+            Ok(Some(survey)) => embedded_ends(name, survey, Timestamp::now()),
         });
     }
     findings
 }
 
-fn embedded_ends(name: &str, dir: &Path, survey: embedded::Survey, now: Timestamp) -> Finding {
+fn embedded_ends(name: &str, survey: embedded::Survey, now: Timestamp) -> Finding {
     let root = survey.root_ends;
-    let advice = format!(
-        "plan a new CA: stop the agent, move {} away, start it, and give the new root to every client (sealwire ca root)",
-        dir.display()
-    );
+    let advice = "the running agent makes a new root by itself: give it to every client (sealwire ca root), then \
+                  confirm it (sealwire ca status, sealwire ca confirm)";
     if root <= now {
         return Finding::error(CHECK, name, format!("its root ended at {root}"), advice);
     }

@@ -11,14 +11,12 @@ use sealwire_proto::v1::StepKind;
 use zeroize::Zeroizing;
 
 use super::authority::Authority;
-use super::{Drill, ORDER_TIMEOUT, Source};
+use super::{Drill, ORDER_TIMEOUT, Roots, Source};
 use crate::delivery::{Bundle, SHADOW_NUMBER};
 use crate::gate;
 use crate::issuer::{Issuer, OrderRequest};
 use crate::keys::KeyType;
 use crate::store::{Generation, Metadata};
-
-type Roots = Arc<[CertificateDer<'static>]>;
 
 impl Drill {
     /// A bundle for the shadow, issued for the names of the certificate.
@@ -49,7 +47,7 @@ impl Drill {
         }
     }
 
-    async fn order(&self, issuer: &dyn Issuer, roots: &Roots) -> Result<Bundle, String> {
+    pub(super) async fn order(&self, issuer: &dyn Issuer, roots: &Roots) -> Result<Bundle, String> {
         let identifiers = &self.facts.config.identifiers;
         let key = self.facts.config.key_type.generate().await.map_err(|error| error.to_string())?;
         let mut params = CertificateParams::new(identifiers.clone()).map_err(|error| error.to_string())?;

@@ -19,17 +19,22 @@ use sealwire_proto::v1::DrillKind;
 use tokio::sync::mpsc;
 
 use crate::agent::Command;
+use crate::clock::Clock;
 use crate::config::CertificateConfig;
 use crate::delivery::NodeInfo;
 use crate::issuer::Issuer;
 use crate::lifecycle::Issuers;
 use crate::lifecycle::explain::Subject;
+use crate::revocation::inquiry::Limits;
 use crate::store::{CertificateStore, Generation};
 pub use deliver::ShadowNews;
 pub use report::Report;
 
 /// Limit of one order at a CA within a drill.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The roots that chains of an issuer build to; empty: those of the operating system.
+pub type Roots = Arc<[CertificateDer<'static>]>;
 
 /// What a drill works with: a copy of what the loop knows.
 pub struct Facts {
@@ -51,6 +56,10 @@ pub struct Facts {
     pub nodes: Vec<NodeInfo>,
     /// Its issuers, the first choice first.
     pub sources: Vec<Source>,
+    /// What asking about revocation may cost.
+    pub revocation: Limits,
+    /// The agent's.
+    pub clock: Arc<dyn Clock>,
     /// How long a node may take to answer, and then until a handshake sees it.
     pub patience: Duration,
 }
@@ -61,9 +70,9 @@ pub struct Source {
     /// Itself.
     pub issuer: Arc<dyn Issuer>,
     /// Its roots; empty: those of the operating system.
-    pub roots: Arc<[CertificateDer<'static>]>,
+    pub roots: Roots,
     /// Its staging CA.
-    pub rehearsal: Option<(Arc<dyn Issuer>, Arc<[CertificateDer<'static>]>)>,
+    pub rehearsal: Option<(Arc<dyn Issuer>, Roots)>,
     /// It orders over the network, within the CA's limits.
     pub is_acme: bool,
 }

@@ -9,6 +9,7 @@ use sealwire_proto::{hex, validate};
 use serde::{Deserialize, Serialize};
 
 use super::{Incident, Kind, Told};
+use crate::outgoing::one_line;
 
 /// How many incidents that are over are remembered.
 pub const REMEMBERED: usize = 200;
@@ -117,13 +118,11 @@ impl Book {
 
     /// Something is wrong (still, or again).
     pub fn raise(&mut self, kind: Kind, about: &str, now: Timestamp, text: &str) -> Raised {
-        let (about, text) = (cut(about, MAX_ABOUT_BYTES), cut(text, MAX_TEXT_BYTES));
+        let (about, text) = (cut(about, MAX_ABOUT_BYTES), fit(text));
         if let Some(incident) = self.current.get_mut(&(kind, about.to_owned())) {
             incident.count += 1;
             incident.updated = now;
-            if incident.text != text {
-                text.clone_into(&mut incident.text);
-            }
+            incident.text = text;
             let raised = if incident.over.take().is_some() { Raised::Reopened } else { Raised::Updated };
             let change = if raised == Raised::Reopened { Unwritten::Transition } else { Unwritten::Update };
             self.unwritten = self.unwritten.max(change);
@@ -137,7 +136,7 @@ impl Book {
             id: self.id(kind, about, now),
             kind,
             about: about.to_owned(),
-            text: text.to_owned(),
+            text,
             since: now,
             updated: now,
             count: 1,
@@ -240,11 +239,11 @@ impl Book {
         self.past.iter()
     }
 
-    /// Whether it is open.
+    /// Whether it is open, with these words.
     #[must_use]
-    pub fn is_open(&self, kind: Kind, about: &str) -> bool {
+    pub fn says(&self, kind: Kind, about: &str, text: &str) -> bool {
         let key = (kind, cut(about, MAX_ABOUT_BYTES).to_owned());
-        self.current.get(&key).is_some_and(Incident::is_open)
+        self.current.get(&key).is_some_and(|incident| incident.is_open() && incident.text == fit(text))
     }
 
     fn open_of(&self, severity: Severity) -> usize {
@@ -256,6 +255,12 @@ impl Book {
         let whole = format!("{} {} {} {kind:?} {about}", self.seed, self.opened, now.as_nanosecond());
         hex(&validate::sha256(whole.as_bytes())[..8])
     }
+}
+
+/// Nodes and CAs are quoted in it: one line, and no more than that.
+fn fit(text: &str) -> String {
+    let line = one_line(text.as_bytes());
+    cut(&line, MAX_TEXT_BYTES).to_owned()
 }
 
 fn cut(text: &str, bytes: usize) -> &str {

@@ -122,7 +122,7 @@ fn long_texts_are_cut_between_characters() {
     let mut book = book();
     let long = "ä".repeat(2000);
     book.raise(Kind::Disk, &long, at(0), &long);
-    assert!(book.is_open(Kind::Disk, &long));
+    assert!(book.says(Kind::Disk, &long, &long));
     let open = book.open().next().unwrap();
     assert_eq!((open.about.len(), open.text.len()), (MAX_ABOUT_BYTES, MAX_TEXT_BYTES));
     assert!(book.clear(Kind::Disk, &long, at(1)).is_some());

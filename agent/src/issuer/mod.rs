@@ -273,7 +273,7 @@ pub trait Issuer: Send + Sync {
     /// [`IssueError`].
     async fn revoke(&self, leaf: &CertificateDer<'_>, reason: RevocationReason) -> Result<(), IssueError> {
         let _ = (leaf, reason);
-        Err(self.without("of this kind cannot revoke"))
+        Err(self.without("cannot revoke"))
     }
 
     /// The embedded CA, where it is one.

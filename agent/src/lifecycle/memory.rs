@@ -120,6 +120,17 @@ pub struct Revoked {
     pub generation: u64,
     /// When it was noticed.
     pub at: Timestamp,
+    /// Who says so, and why.
+    #[serde(default)]
+    pub why: Option<String>,
+}
+
+impl Revoked {
+    /// Who says so, and why.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        self.why.as_deref().unwrap_or("an operator revoked it")
+    }
 }
 
 impl Memory {
@@ -129,10 +140,19 @@ impl Memory {
         self.quarantined.iter().any(|quarantine| quarantine.generation == generation)
     }
 
-    /// Remembers a revocation that was noticed.
+    /// Remembers a revocation by an operator.
     pub fn revoke(&mut self, generation: u64, now: Timestamp) {
-        if self.revocation(generation).is_none() {
-            self.revoked.push(Revoked { generation, at: now });
+        self.remember_revoked(Revoked { generation, at: now, why: None });
+    }
+
+    /// Remembers a revocation that was noticed.
+    pub fn revoke_because(&mut self, generation: u64, now: Timestamp, why: String) {
+        self.remember_revoked(Revoked { generation, at: now, why: Some(why) });
+    }
+
+    fn remember_revoked(&mut self, revoked: Revoked) {
+        if self.revocation(revoked.generation).is_none() {
+            self.revoked.push(revoked);
         }
         let surplus = self.revoked.len().saturating_sub(REMEMBERED);
         self.revoked.drain(..surplus);

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::fraction;
+use super::memory::{Memory, Revoked};
 use super::reason::Reason;
 use super::{Current, Facts, Policy, plus};
 
@@ -38,6 +39,23 @@ impl Due {
     }
 }
 
+/// A revocation is worth an order at once. A CA that goes on revoking what it issues is asked as after failures: after
+/// the second within a day in a minute, then in 10, then in 100, then the next day.
+const REVOKED_AGAIN: [SignedDuration; 5] = [
+    SignedDuration::ZERO,
+    SignedDuration::from_mins(1),
+    SignedDuration::from_mins(10),
+    SignedDuration::from_mins(100),
+    SignedDuration::from_hours(24),
+];
+
+fn again_after(memory: &Memory, revoked: &Revoked) -> SignedDuration {
+    let day_before = minus(revoked.at, SignedDuration::from_hours(24));
+    let others = memory.revoked.iter().filter(|other| other.generation != revoked.generation);
+    let before = others.filter(|other| (day_before..=revoked.at).contains(&other.at)).count();
+    REVOKED_AGAIN[before.min(REVOKED_AGAIN.len() - 1)]
+}
+
 /// When the certificate is due, and why.
 pub(super) fn due(now: Timestamp, facts: &Facts<'_>, policy: &Policy, seed: u64) -> Due {
     if facts.order_pending.is_some() {
@@ -52,8 +70,16 @@ pub(super) fn due(now: Timestamp, facts: &Facts<'_>, policy: &Policy, seed: u64)
     if now >= current.not_after {
         return Due::now(now, Reason::NotValid);
     }
-    if facts.memory.revocation(current.generation).is_some() {
-        return Due::now(now, Reason::Revoked);
+    if let Some(revoked) = facts.memory.revocation(current.generation) {
+        let at = match facts.request {
+            Some(_) => now,
+            None => {
+                let wait = again_after(facts.memory, revoked);
+                // Never later for a clock that ran ahead when it was noticed.
+                plus(revoked.at, wait).min(plus(now, wait))
+            }
+        };
+        return Due { at, reason: Reason::Revoked, patience: None };
     }
     if let Some(change) = facts.changed {
         return Due::now(now, Reason::Changed(change));

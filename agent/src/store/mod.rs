@@ -118,6 +118,12 @@ pub struct Loaded {
 }
 
 impl CertificateStore {
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Loads what is current. Damage is told, not fatal, and nothing is removed.
     ///
     /// # Errors

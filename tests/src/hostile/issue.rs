@@ -1,8 +1,9 @@
 //! What the hostile CA issues.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    CertifiedIssuer, CrlDistributionPoint, CrlIssuingDistributionPoint, DnType, ExtendedKeyUsagePurpose,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -26,28 +27,92 @@ pub enum Leaf {
     NotYetValid,
 }
 
+/// What the leaves, and the intermediate above them, name.
+#[derive(Clone, Debug, Default)]
+pub struct Urls {
+    /// CRL distribution points of leaves.
+    pub leaf_crls: Vec<String>,
+    /// Those of the intermediate that issues them.
+    pub intermediate_crls: Vec<String>,
+}
+
+/// Whose CRL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// About leaves.
+    Leaves,
+    /// About the intermediate that issues them.
+    Intermediate,
+}
+
+/// What a CRL says.
+#[derive(Clone, Debug)]
+pub struct CrlSays<'a> {
+    /// About whom.
+    pub level: Level,
+    /// Its number.
+    pub number: u64,
+    /// Serial numbers, in hexadecimal.
+    pub revoked: &'a [String],
+    /// Its issuing distribution point.
+    pub shard: Option<String>,
+}
+
+/// Serial number of the intermediate that issues leaves, in hexadecimal.
+pub const INTERMEDIATE: &str = "77";
+
 /// A root, and two intermediates below it.
 #[derive(Debug)]
 pub(super) struct Signer {
     root: String,
     intermediates: String,
+    middle: CertifiedIssuer<'static, KeyPair>,
     issuer: CertifiedIssuer<'static, KeyPair>,
+    leaf_crls: Vec<String>,
 }
 
 impl Signer {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(urls: &Urls) -> Self {
         let made = || {
             let root = CertifiedIssuer::self_signed(authority("Hostile root"), KeyPair::generate()?)?;
             let middle = CertifiedIssuer::signed_by(authority("Hostile one"), KeyPair::generate()?, &root)?;
-            let issuer = CertifiedIssuer::signed_by(authority("Hostile two"), KeyPair::generate()?, &middle)?;
+            let mut two = authority("Hostile two");
+            two.serial_number = Some(SerialNumber::from_slice(&bytes_of(INTERMEDIATE)));
+            two.crl_distribution_points = points(&urls.intermediate_crls);
+            let issuer = CertifiedIssuer::signed_by(two, KeyPair::generate()?, &middle)?;
             let intermediates = issuer.pem() + &middle.pem();
-            Ok::<_, rcgen::Error>(Self { root: root.pem(), intermediates, issuer })
+            let leaf_crls = urls.leaf_crls.clone();
+            Ok::<_, rcgen::Error>(Self { root: root.pem(), intermediates, middle, issuer, leaf_crls })
         };
         made().unwrap_or_else(|error| panic!("the hostile CA: {error}"))
     }
 
     pub(super) fn root_pem(&self) -> String {
         self.root.clone()
+    }
+
+    pub(super) fn crl(&self, says: &CrlSays<'_>) -> Vec<u8> {
+        let now = OffsetDateTime::now_utc();
+        let revoked = says.revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&bytes_of(serial)),
+            revocation_time: now - Duration::MINUTE,
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::MINUTE,
+            next_update: now + Duration::HOUR,
+            crl_number: says.number.into(),
+            issuing_distribution_point: says.shard.clone().map(|url| CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint { uris: vec![url] },
+                scope: None,
+            }),
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let by = if says.level == Level::Leaves { &self.issuer } else { &self.middle };
+        let crl = params.signed_by(by).unwrap_or_else(|error| panic!("the hostile CA's CRL: {error}"));
+        crl.der().to_vec()
     }
 
     /// The chain in PEM.
@@ -72,6 +137,7 @@ impl Signer {
         (params.not_before, params.not_after) = (from, to);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        params.crl_distribution_points = points(&self.leaf_crls);
         if *how == Leaf::OtherNames {
             params.subject_alt_names = vec![SanType::DnsName("other.test".try_into()?)];
         }
@@ -81,6 +147,16 @@ impl Signer {
         };
         Ok(leaf.pem())
     }
+}
+
+fn points(urls: &[String]) -> Vec<CrlDistributionPoint> {
+    urls.iter().map(|url| CrlDistributionPoint { uris: vec![url.clone()] }).collect()
+}
+
+/// From hexadecimal.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap_or_default(), 16);
+    (0..text.len()).step_by(2).map(|at| digit(at).unwrap_or_else(|error| panic!("{text}: {error}"))).collect()
 }
 
 fn authority(name: &str) -> CertificateParams {

@@ -93,8 +93,10 @@ impl<'a> Pairing<'a> {
     /// Not older than what is served, and not back to what was distrusted.
     fn may_be_served(&self, new: &Served, rollback: bool) -> Result<(), Rejection> {
         let served = self.node.reader.served(&new.certificate);
-        let is_other = served.as_ref().is_none_or(|served| served.leaf.sha256 != new.leaf.sha256);
-        if is_other && self.node.guard.is_revoked(&new.leaf.sha256) {
+        // A node that has nothing better takes a revoked one: whether that halts is for the agent to say.
+        let revoked = |leaf| self.node.guard.is_revoked(leaf);
+        let has_better = served.as_ref().is_some_and(|served| !revoked(&served.leaf.sha256));
+        if has_better && revoked(&new.leaf.sha256) {
             let detail = "the agent has said that this leaf is revoked";
             return Err(Rejection::new(NackReason::Revoked, detail));
         }

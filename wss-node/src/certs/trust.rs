@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use rustls_pki_types::CertificateDer;
-use sealwire_proto::anchors::{AnchorError, Anchors};
-use sealwire_proto::validate::digest_of_all;
+use sealwire_proto::anchors::{AnchorError, Anchors, roots_sha256};
 
 /// Issuers whose roots are kept. An agent has a handful.
 const MAX_ISSUERS: usize = 64;
@@ -46,7 +45,7 @@ impl AnnouncedRoots {
         }
         let roots: Vec<_> = roots.into_iter().map(CertificateDer::from).collect();
         Anchors::from_der(roots.iter().cloned())?;
-        let digest = digest_of_all(&roots);
+        let digest = roots_sha256(&roots);
         if let Some(configured) = configured {
             let missing = roots.iter().filter(|root| !configured.certificates().contains(root)).count();
             return if missing == 0 {

@@ -139,7 +139,7 @@ mod tests {
 
     async fn sent(outbound: &Outbound) -> Vec<String> {
         let taken = outbound.take(false).await.unwrap();
-        taken.frames.iter().map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
+        taken.frames.iter().map(|frame| String::from_utf8(frame.bytes.to_vec()).unwrap()).collect()
     }
 
     #[tokio::test]

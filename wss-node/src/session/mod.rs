@@ -185,8 +185,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             if let Some(mut taken) = taken {
                 let mut bytes = 0;
                 for frame in taken.frames.drain(..) {
-                    bytes += frame.len();
-                    socket.feed(Message::text(frame)).await?;
+                    bytes += frame.bytes.len();
+                    socket.feed(Message::text(frame.bytes)).await?;
                 }
                 socket.flush().await?;
                 taken.written(bytes);

@@ -33,11 +33,16 @@ impl Preparing {
         self.staple
     }
 
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    /// Which generation, and since when the node owes an answer.
+    pub(super) fn sent(&self) -> Option<(u64, Instant)> {
         match self.state {
-            State::Sent { since } => Some(since + limits.ack),
+            State::Sent { since } => Some((self.leaf.generation, since)),
             _ => None,
         }
+    }
+
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        self.sent().map(|(_, since)| since + limits.ack)
     }
 }
 
@@ -108,16 +113,5 @@ impl Slot {
         preparing.state = State::Refused;
         let outcome = Outcome::Nacked { reason, detail: detail.to_owned() };
         Some(vec![Effect::Report { generation, outcome }])
-    }
-
-    /// A node that does not answer is stuck, whatever it was asked.
-    pub(super) fn tick_preparing(&mut self, now: Instant) -> Vec<Effect> {
-        let Some(preparing) = &self.preparing else { return vec![] };
-        if preparing.deadline(&self.limits).is_none_or(|deadline| now < deadline) {
-            return vec![];
-        }
-        let generation = preparing.leaf.generation;
-        self.preparing = None;
-        vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect]
     }
 }

@@ -34,6 +34,14 @@ impl Stapling {
         self.wanted
     }
 
+    /// Since when the node owes an answer.
+    pub(super) fn sent(&self) -> Option<Instant> {
+        match self.state {
+            State::Sent { since } => Some(since),
+            _ => None,
+        }
+    }
+
     pub(super) fn deadline(&self, limits: &Limits, proven: bool) -> Option<Instant> {
         match self.state {
             State::Sent { since } => Some(since + limits.ack),
@@ -147,16 +155,6 @@ impl Slot {
                 vec![]
             }
         }
-    }
-
-    /// A node that does not answer is stuck, whatever it was asked.
-    pub(super) fn tick_staple_sent(&mut self, generation: u64, now: Instant) -> Vec<Effect> {
-        let State::Sent { since } = self.stapling.state else { return vec![] };
-        if now < since + self.limits.ack {
-            return vec![];
-        }
-        self.stapling.state = State::Idle;
-        vec![Effect::Report { generation, outcome: Outcome::Unanswered }, Effect::Disconnect]
     }
 
     pub(super) fn tick_stapling(&mut self, generation: u64, now: Instant) -> Vec<Effect> {

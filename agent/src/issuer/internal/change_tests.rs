@@ -48,7 +48,11 @@ async fn nodes_and_clients_confirm_then_the_new_root_issues_then_the_old_one_goe
     ca.confirm("").unwrap();
     // Of the roots before: it says nothing.
     ca.trusted("n1", &digest).unwrap();
+    // Not paired: whoever it is, nobody waits for it.
+    ca.trusted("n2", &ca.roots_sha256()).unwrap();
     ca.tend();
+    let Rotation::Published { confirmed, .. } = rotation(&ca) else { unreachable!("{:?}", rotation(&ca)) };
+    assert_eq!(confirmed.len(), 1);
     assert_eq!(ca.status().waiting_for, ["node n1"]);
     // A restart in the middle: nothing is forgotten, and without the nodes nothing goes on.
     let ca = fixture.open().unwrap();
@@ -136,6 +140,25 @@ async fn a_change_begins_by_itself_a_year_before_the_end() {
     ca.tend();
     assert_eq!(rotation(&ca), Rotation::Settled { root: 2 });
     fixture.check(&ca, &issue(&ca, &["a.example"]).await.unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn while_the_clock_is_in_doubt_nothing_is_retired_or_forgotten() {
+    let fixture = named(&[]);
+    let ca = fixture.open().unwrap();
+    ca.paired(nodes(&[]));
+    let old = issue(&ca, &["a.example"]).await.unwrap();
+    ca.rotate_root().unwrap();
+    issue(&ca, &["a.example"]).await.unwrap();
+    ca.revoke(&old.chain[0], RevocationReason::KeyCompromise).await.unwrap();
+    fixture.clock.forward(24 * 60);
+    ca.doubt_clock(true);
+    ca.tend();
+    assert!(matches!(rotation(&ca), Rotation::Replacing { root: 2, old: 1, .. }));
+    assert_eq!(ca.shared.record.revoked(), 1);
+    ca.doubt_clock(false);
+    ca.tend();
+    assert_eq!((rotation(&ca), ca.shared.record.revoked()), (Rotation::Settled { root: 2 }, 0));
 }
 
 #[tokio::test]

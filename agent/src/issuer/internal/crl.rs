@@ -1,5 +1,7 @@
-//! A list of revoked certificates (RFC 5280 section 5): one for each authority, with its own address in it
-//! (issuing distribution point), so that the list of one cannot be passed off as that of another.
+//! A list of revoked certificates (RFC 5280 section 5): one for each authority. That of an intermediate names
+//! its address and what it is about (issuing distribution point, section 5.2.5): it covers leaves, nothing
+//! else. That of a root has none: it covers all that the root signed, the root itself included, which has no
+//! address of a list for a checker to compare (openssl's `-crl_check_all` looks there too).
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +13,6 @@ use x509_parser::prelude::{FromDer, ParsedExtension};
 use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::authority::Authority;
-use super::identity::AuthorityId;
 use super::make::{BACKDATE, date};
 use super::record::{Revocation, Serial};
 
@@ -61,11 +62,11 @@ impl Crl {
 
     /// Whether another one is to take its place: at half of its life, when something else is revoked, when its
     /// address has changed, or when the clock went back before it.
-    pub(super) fn is_due(&self, url: &str, revoked: &[(Serial, Revocation)], now: Timestamp) -> bool {
+    pub(super) fn is_due(&self, url: Option<&str>, revoked: &[(Serial, Revocation)], now: Timestamp) -> bool {
         let half = self.this_update + self.next_update.duration_since(self.this_update) / 2;
         now >= half
             || now < self.this_update
-            || self.url.as_deref() != Some(url)
+            || self.url.as_deref() != url
             || !self.serials.iter().eq(revoked.iter().map(|(serial, _)| serial))
     }
 
@@ -83,13 +84,13 @@ pub(super) fn next_number(last: Option<u64>, now: Timestamp) -> u64 {
     counted.max(u64::try_from(now.as_second()).unwrap_or(0))
 }
 
-/// Signs the list of an authority.
+/// Signs the list of an authority, about leaves and for `url` if there is one.
 ///
 /// # Errors
 /// What rcgen could not do.
 pub(super) fn sign(
-    (id, authority): (AuthorityId, &Authority),
-    url: &str,
+    authority: &Authority,
+    url: Option<&str>,
     number: u64,
     revoked: &[(Serial, Revocation)],
     lifetime: SignedDuration,
@@ -108,12 +109,9 @@ pub(super) fn sign(
         this_update: date(now - BACKDATE)?,
         next_update: date(now + lifetime)?,
         crl_number: SerialNumber::from(number),
-        issuing_distribution_point: Some(CrlIssuingDistributionPoint {
+        issuing_distribution_point: url.map(|url| CrlIssuingDistributionPoint {
             distribution_point: CrlDistributionPoint { uris: vec![url.to_owned()] },
-            scope: Some(match id {
-                AuthorityId::Root(_) => CrlScope::CaCertsOnly,
-                AuthorityId::Intermediate(_) => CrlScope::UserCertsOnly,
-            }),
+            scope: Some(CrlScope::UserCertsOnly),
         }),
         revoked_certs: revoked.iter().map(entry).collect::<Result<_, _>>()?,
         // As in the certificates of ours.

@@ -157,8 +157,11 @@ impl Hierarchy {
     /// Makes the next intermediate, with a new key, and returns its number.
     ///
     /// # Errors
-    /// It could not be written, or there are very many.
+    /// The root has ended, it could not be written, or there are very many.
     pub(super) fn renew(&mut self, now: Timestamp) -> Result<u64, IssueError> {
+        if let Some(error) = self.end_of_root(now) {
+            return Err(error);
+        }
         self.intermediates.retain(|_, intermediate| intermediate.authority.not_after() > now);
         let Shared { name, config, constraints, endpoints, record, .. } = &*self.shared;
         if self.intermediates.len() >= MAX_INTERMEDIATES {

@@ -129,7 +129,7 @@ async fn ask_by_get(
         until: Some(until),
         fresh_s: (until.duration_since(now) / 2).as_secs().max(0),
     });
-    respond(der, ocsp_response(), cache, &headers)
+    respond(der, ocsp_response(), cache.as_ref(), &headers)
 }
 
 fn ocsp_response() -> HeaderValue {
@@ -148,20 +148,20 @@ async fn file(
         let since = roots.map(|(_, seen)| seen.authority.not_before()).max().unwrap_or(now);
         let cache = Cache { since, until: None, fresh_s: CERTIFICATES_FRESH_S };
         let kind = HeaderValue::from_static("application/pem-certificate-chain");
-        return respond(view.roots_pem.clone().into(), kind, Some(cache), &headers);
+        return respond(view.roots_pem.clone().into(), kind, Some(&cache), &headers);
     }
     let id = |suffix| file.strip_suffix(suffix).and_then(|stem| stem.parse::<AuthorityId>().ok());
     if let Some(crl) = id(CRL_SUFFIX).and_then(|id| view.crls.get(&id)) {
         let cache =
             Cache { since: crl.this_update, until: Some(crl.next_update), fresh_s: crl.fresh_for(now) };
         let kind = HeaderValue::from_static("application/pkix-crl");
-        return respond(crl.der.clone(), kind, Some(cache), &headers);
+        return respond(crl.der.clone(), kind, Some(&cache), &headers);
     }
     if let Some(seen) = id(CERTIFICATE_SUFFIX).and_then(|id| view.authorities.get(&id)) {
         let (authority, kind) = (&seen.authority, HeaderValue::from_static("application/pkix-cert"));
         let (since, until) = (authority.not_before(), Some(authority.not_after()));
         let cache = Cache { since, until, fresh_s: CERTIFICATES_FRESH_S };
-        return respond(authority.certificate().to_vec().into(), kind, Some(cache), &headers);
+        return respond(authority.certificate().to_vec().into(), kind, Some(&cache), &headers);
     }
     StatusCode::NOT_FOUND.into_response()
 }
@@ -173,7 +173,7 @@ struct Cache {
     fresh_s: i64,
 }
 
-fn respond(body: Bytes, kind: HeaderValue, cache: Option<Cache>, asked: &HeaderMap) -> Response {
+fn respond(body: Bytes, kind: HeaderValue, cache: Option<&Cache>, asked: &HeaderMap) -> Response {
     let tag = format!("\"{}\"", sealwire_proto::hex(&sealwire_proto::validate::sha256(&body)));
     let is_known = asked.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).is_some_and(|known| {
         known.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
@@ -195,7 +195,7 @@ fn respond(body: Bytes, kind: HeaderValue, cache: Option<Cache>, asked: &HeaderM
             set(CACHE_CONTROL, format!("public, no-transform, must-revalidate, max-age={fresh_s}"));
             // RFC 9110 section 5.6.7
             let date = |at| rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(at);
-            if let Ok(text) = date(&since) {
+            if let Ok(text) = date(since) {
                 set(LAST_MODIFIED, text);
             }
             if let Some(Ok(text)) = until.as_ref().map(date) {

@@ -60,10 +60,15 @@ pub(super) struct Issued {
 
 pub(super) fn fixture() -> Fixture {
     Fixture {
-        dir: tempfile::tempdir().unwrap(),
+        dir: memory_dir(),
         clock: FakeClock(Arc::new(Mutex::new("2026-11-23T10:00:00.5Z".parse().unwrap()))),
         config: InternalConfig::default(),
     }
+}
+
+/// On a file system in memory, where there is one: these tests ask for thousands of fsyncs.
+pub(super) fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 pub(super) fn strings(names: &[&str]) -> Vec<String> {

@@ -25,7 +25,7 @@ impl InternalIssuer {
     /// Makes a new intermediate with a new key; the next leaf comes from it.
     ///
     /// # Errors
-    /// Class `Ours`: it could not be written, or there are very many.
+    /// Class `Ours`: the root has ended, it could not be written, or there are very many.
     pub fn rotate_intermediate(&self) -> Result<(), IssueError> {
         self.change(|state, now| state.hierarchy.renew(now).map(drop))
     }
@@ -40,7 +40,7 @@ impl InternalIssuer {
         let party = match (self.shared.config.clients.as_deref(), client) {
             (None, "") => Party::clients(),
             (None, other) => {
-                return Err(self.ours(format!(
+                return Err(self.ours(&format!(
                     "\"{other}\" cannot be confirmed by itself: [internal.{name}] names no `clients`; confirm all of \
                      them at once, without --client"
                 )));
@@ -50,7 +50,7 @@ impl InternalIssuer {
                 Some(known) => Party::client(known),
                 None => {
                     let known = named.join(", ");
-                    return Err(self.ours(format!(
+                    return Err(self.ours(&format!(
                         "no client \"{client}\" in `clients` of [internal.{name}]; named there: {known}"
                     )));
                 }
@@ -67,7 +67,7 @@ impl InternalIssuer {
         self.change(|state, now| {
             let roots = state.hierarchy.roots_mut();
             let rotation = roots.rotation();
-            let next = rotation.issue(now).map_err(|text| self.ours(text))?;
+            let next = rotation.issue(now).map_err(|text| self.ours(&text))?;
             let missing = self.parties(state.nodes.as_ref()).map(|parties| rotation.missing(&parties));
             tracing::warn!(issuer = self.shared.name, ?missing, "the new root issues by force");
             roots.set(next)
@@ -82,7 +82,7 @@ impl InternalIssuer {
         self.change(|state, _| {
             let rotation = state.hierarchy.roots().rotation().clone();
             let has_issued = state.hierarchy.has_issued(rotation.issuing());
-            let next = rotation.cancel(has_issued).map_err(|text| self.ours(text))?;
+            let next = rotation.cancel(has_issued).map_err(|text| self.ours(&text))?;
             tracing::warn!(issuer = self.shared.name, "the change of the root is called off");
             state.hierarchy.roots_mut().set(next)
         })
@@ -108,7 +108,7 @@ impl InternalIssuer {
     /// Revokes a leaf.
     pub(super) fn revoke_leaf(&self, leaf: &CertificateDer<'_>, code: u8) -> Result<(), IssueError> {
         let facts = sealwire_proto::validate::LeafFacts::parse(leaf)
-            .map_err(|error| self.ours(format!("the certificate cannot be read: {error}")))?;
+            .map_err(|error| self.ours(&format!("the certificate cannot be read: {error}")))?;
         self.change(|state, now| {
             let authorities = state.hierarchy.authorities(now);
             let signer = authorities
@@ -116,29 +116,30 @@ impl InternalIssuer {
                 .filter(|(id, _)| matches!(id, AuthorityId::Intermediate(_)))
                 .find(|(_, authority)| authority.has_signed(leaf));
             let Some((by, _)) = signer else {
-                return Err(self.ours(format!(
+                return Err(self.ours(&format!(
                     "the certificate with serial {} was not issued by any of its intermediates that are still valid",
                     facts.serial
                 )));
             };
             let not_after = Timestamp::from_second(facts.not_after).unwrap_or(Timestamp::MAX);
             if not_after < now {
-                return Err(self.ours(format!("the certificate ended at {not_after}: there is nothing to revoke")));
+                return Err(self.ours(&format!("the certificate ended at {not_after}: there is nothing to revoke")));
             }
             let serial = serial_of(leaf)
-                .ok_or_else(|| self.ours(format!("the serial {} is not one of ours", facts.serial)))?;
+                .ok_or_else(|| self.ours(&format!("the serial {} is not one of ours", facts.serial)))?;
             Ok(self.shared.record.revoke(serial, *by, not_after, Revocation { at: now, reason: code })?)
         })
     }
 
-    /// A node uses the roots with this digest; counts if they are those that are published now.
+    /// A paired node uses the roots with this digest; counts if they are those that are published now.
     ///
     /// # Errors
     /// Class `Ours`: it could not be written; the node is asked again when it connects anew.
     pub fn trusted(&self, node_id: &str, roots_sha256: &[u8]) -> Result<(), IssueError> {
         let mut state = self.lock();
+        let is_paired = state.nodes.as_ref().is_some_and(|nodes| nodes.contains(node_id));
         let waits = matches!(state.hierarchy.roots().rotation(), Rotation::Published { .. });
-        if waits && self.view().roots_sha256 == roots_sha256 {
+        if is_paired && waits && self.view().roots_sha256 == roots_sha256 {
             self.confirmed(&mut state, Party::node(node_id))?;
             drop(state);
             self.wake.notify_one();
@@ -191,7 +192,7 @@ impl InternalIssuer {
     fn confirmed(&self, state: &mut State, party: Party) -> Result<(), IssueError> {
         let roots = state.hierarchy.roots_mut();
         let shown = party.as_str().to_owned();
-        if let Some(next) = roots.rotation().confirm(party).map_err(|text| self.ours(text))? {
+        if let Some(next) = roots.rotation().confirm(party).map_err(|text| self.ours(&text))? {
             roots.set(next)?;
             tracing::info!(issuer = self.shared.name, party = shown, "has the new root");
         }
@@ -212,7 +213,7 @@ impl InternalIssuer {
     }
 
     /// An error of ours.
-    pub(super) fn ours(&self, text: String) -> IssueError {
+    pub(super) fn ours(&self, text: &str) -> IssueError {
         IssueError::new(ErrorClass::Ours, format!("issuer {}: {text}", self.shared.name))
     }
 }

@@ -34,6 +34,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -67,6 +68,8 @@ pub struct InternalIssuer {
     state: Mutex<State>,
     view: RwLock<Arc<View>>,
     responders: Responders,
+    /// The clock has jumped, and nobody has confirmed it.
+    clock_doubted: AtomicBool,
     /// There is something to tend before its time.
     wake: Notify,
     /// Who wants to know of a change.
@@ -127,6 +130,7 @@ impl InternalIssuer {
             state: Mutex::new(State { hierarchy, crls: BTreeMap::new(), nodes: None }),
             view: RwLock::default(),
             responders,
+            clock_doubted: AtomicBool::new(false),
             wake: Notify::new(),
             changed: OnceLock::new(),
         };
@@ -138,6 +142,18 @@ impl InternalIssuer {
     /// change. The first caller counts.
     pub fn notify(&self, changed: Arc<Notify>) {
         let _ = self.changed.set(changed);
+    }
+
+    /// Whether its certificates name a CRL and a responder.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.shared.endpoints.is_some()
+    }
+
+    /// While the clock is in doubt nothing is forgotten and no root is retired, for what seems to have ended may
+    /// not have.
+    pub fn doubt_clock(&self, doubted: bool) {
+        self.clock_doubted.store(doubted, Ordering::Relaxed);
     }
 
     /// Counts changes of the published roots.
@@ -203,13 +219,13 @@ impl Issuer for InternalIssuer {
             ));
         }
         let subject = leaf::Subject::read(&request.csr_der, &request.identifiers)
-            .map_err(|detail| self.ours(detail))?;
+            .map_err(|detail| self.ours(&detail))?;
         // Held until the leaf is on record: a root that seems to have nothing valid below it is retired.
         let mut state = self.lock();
         let now = self.clock.now();
         let (id, intermediate) = self.intermediate(&mut state, now)?;
         let signed = leaf::sign(&subject, (id, &intermediate), endpoints.as_ref(), config.leaf_lifetime, now);
-        let leaf = signed.map_err(|detail| self.ours(detail))?;
+        let leaf = signed.map_err(|detail| self.ours(&detail))?;
         record.issued(leaf.serial, id, leaf.not_after)?;
         drop(state);
         let serial = sealwire_proto::hex(&leaf.serial);

@@ -190,3 +190,28 @@ async fn answers_and_signers_are_renewed_at_half_of_their_life() {
     ca.tend();
     assert_eq!(refusal(&ca.answer_ocsp(&asked)), OcspResponseStatus::Unauthorized);
 }
+
+proptest::proptest! {
+    /// Whatever is sent, there is an answer that can be read.
+    #[test]
+    fn there_is_always_an_answer(
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        changes in proptest::collection::vec((0..200_usize, proptest::prelude::any::<u8>()), 0..8),
+    ) {
+        thread_local! {
+            static CA: (Fixture, InternalIssuer) = open();
+        }
+        CA.with(|(_, ca)| {
+            let root = ca.trust_anchors().remove(0);
+            let mut asked = request(vec![question(&root, &[0x41; 16], SHA1)], Some(&[7; 16]));
+            for (place, value) in &changes {
+                if let Some(byte) = asked.get_mut(*place) {
+                    *byte = *value;
+                }
+            }
+            for request in [asked, noise.clone()] {
+                OcspResponse::from_der(&ca.answer_ocsp(&request).der).unwrap();
+            }
+        });
+    }
+}

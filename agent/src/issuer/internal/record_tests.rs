@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use super::super::tests::memory_dir;
 use super::*;
 use crate::store::faults;
 
@@ -23,7 +24,7 @@ fn revocation(second: i64) -> Revocation {
 
 #[test]
 fn what_is_noted_is_known_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let record = open(&dir);
     record.issued(serial(1), BY, at(1000)).unwrap();
     record.issued(serial(2), BY, at(2000)).unwrap();
@@ -43,7 +44,7 @@ fn what_is_noted_is_known_after_a_restart() {
 
 #[test]
 fn a_line_cut_short_is_dropped_and_written_over() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let path = dir.path().join("record.log");
     open(&dir).issued(serial(1), BY, at(1000)).unwrap();
     let whole = std::fs::read(&path).unwrap();
@@ -58,7 +59,7 @@ fn a_line_cut_short_is_dropped_and_written_over() {
 
 #[test]
 fn lines_that_cannot_be_read_are_kept_aside() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let path = dir.path().join("record.log");
     open(&dir).issued(serial(1), BY, at(1000)).unwrap();
     let whole = std::fs::read_to_string(&path).unwrap();
@@ -75,7 +76,7 @@ fn lines_that_cannot_be_read_are_kept_aside() {
 
 #[test]
 fn what_ended_is_forgotten_after_the_grace_and_the_file_stays_small() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = memory_dir();
     let record = open(&dir);
     for number in 0..1500 {
         record.issued(serial(number), BY, at(1000)).unwrap();
@@ -94,7 +95,7 @@ fn what_ended_is_forgotten_after_the_grace_and_the_file_stays_small() {
 #[test]
 fn a_crash_at_any_effect_forgets_nothing_that_was_answered() {
     for crash in 0.. {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = memory_dir();
         open(&dir).issued(serial(1), BY, at(1000)).unwrap();
         let script = faults::crash_at(crash);
         let answered = {

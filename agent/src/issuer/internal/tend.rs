@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::authority::Authority;
 use super::crl::{self, Crl};
 use super::identity::AuthorityId;
-use super::rotation::{Facts, Party, Step};
+use super::rotation::{Facts, Party, Rotation, Step};
 use super::view::{Seen, View};
 use super::{InternalIssuer, State, make};
 use crate::issuer::IssueError;
@@ -43,24 +44,35 @@ impl InternalIssuer {
     pub fn tend(&self) {
         let mut state = self.lock();
         let now = self.clock.now();
-        let mut fault = self.shared.record.prune(now).err().map(|error| error.to_string());
+        let mut fault = None;
+        if !self.clock_doubted.load(Ordering::Relaxed) {
+            fault = self.shared.record.prune(now).err().map(|error| error.to_string());
+        }
         if let Err(error) = self.step(&mut state, now) {
             fault = Some(error.message);
         }
         self.refresh(&mut state, now, fault);
     }
 
-    /// Takes the steps of a change of the root that are due.
+    /// Takes the steps of a change of the root that are due. None while the clock is in doubt: a root that is
+    /// retired too early does not come back by itself.
     pub(super) fn step(&self, state: &mut State, now: Timestamp) -> Result<(), IssueError> {
+        if self.clock_doubted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         for _ in 0..MAX_STEPS {
             let hierarchy = &mut state.hierarchy;
             let rotation = hierarchy.roots().rotation().clone();
             let facts = Facts {
                 root_ends: hierarchy.roots().issuing().1.not_after(),
                 parties: self.parties(state.nodes.as_ref()),
-                chained_until: hierarchy.chained_until(),
+                chained_until: match rotation {
+                    Rotation::Replacing { .. } => hierarchy.chained_until(),
+                    // Asked for by no other phase, and a look through the whole record.
+                    _ => None,
+                },
             };
-            let wrong = |text: String| self.ours(text);
+            let wrong = |text: String| self.ours(&text);
             match rotation.decide(&facts, now) {
                 Step::Wait => break,
                 Step::Begin => self.begin(state, now)?,
@@ -84,9 +96,9 @@ impl InternalIssuer {
         let roots = state.hierarchy.roots_mut();
         let rotation = roots.rotation().clone();
         // Asked before a key is made that would be of no use.
-        rotation.begin(0, now).map_err(|text| self.ours(text))?;
+        rotation.begin(0, now).map_err(|text| self.ours(&text))?;
         let next = roots.make_next(&self.shared.name, &self.shared.config, now)?;
-        roots.set(rotation.begin(next, now).map_err(|text| self.ours(text))?)?;
+        roots.set(rotation.begin(next, now).map_err(|text| self.ours(&text))?)?;
         tracing::warn!(
             issuer = self.shared.name,
             "a new root is published: give both to every client (`sealwire ca root`), then confirm"
@@ -138,14 +150,15 @@ impl InternalIssuer {
                 }
             }
         }
-        let (url, revoked) = (endpoints.crl(id), self.shared.record.revoked_by(id));
+        let url = matches!(id, AuthorityId::Intermediate(_)).then(|| endpoints.crl(id));
+        let revoked = self.shared.record.revoked_by(id);
         let last = state.crls.get(&id);
-        if last.is_some_and(|last| !last.is_due(&url, &revoked, now)) {
+        if last.is_some_and(|last| !last.is_due(url.as_deref(), &revoked, now)) {
             return Ok(());
         }
         let number = crl::next_number(last.map(|last| last.number), now);
         let lifetime = make::signed(publish.crl_lifetime);
-        let signed = crl::sign((id, authority), &url, number, &revoked, lifetime, now)
+        let signed = crl::sign(authority, url.as_deref(), number, &revoked, lifetime, now)
             .map_err(|detail| StoreError::damaged(&file, format!("it cannot be signed: {detail}")))?;
         // Whoever fetches it may see no lower number again.
         durable::write(&file, &signed.der, 0o644)?;

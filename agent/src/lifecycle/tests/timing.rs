@@ -74,3 +74,24 @@ fn windows_move_a_renewal_but_never_past_safety() {
     assert!(Windows::new(&["61 * * * *".to_owned()], SignedDuration::from_hours(1), "UTC").is_err());
     assert!(Windows::new(&["0 * * * *".to_owned()], SignedDuration::from_hours(1), "Mars/Base").is_err());
 }
+
+#[test]
+fn a_ca_that_revokes_what_it_issues_is_not_asked_in_a_tight_loop() {
+    let mut world = world();
+    let due_after = |world: &World| seconds(world.decide(HOUR).at) - HOUR;
+    world.memory.revoke(3, at(HOUR));
+    assert!(obtains(&world.decide(HOUR)).is_some(), "the first at once");
+    let mut waits = Vec::new();
+    for earlier in 4..9 {
+        world.memory.revoke(earlier, at(HOUR - 100 * earlier as i64));
+        waits.push(due_after(&world));
+    }
+    assert_eq!(waits, [60, 600, 6000, DAY, DAY]);
+    world.request = Some(Request { force: true });
+    assert!(obtains(&world.decide(HOUR)).is_some(), "an operator does not wait");
+    // What was revoked days ago is another story.
+    let mut calm = super::world();
+    calm.memory.revoke(1, at(-2 * DAY));
+    calm.memory.revoke(3, at(HOUR));
+    assert!(obtains(&calm.decide(HOUR)).is_some());
+}

@@ -1,0 +1,101 @@
+//! A CA that makes bundles and staples of any kind, for a scripted agent.
+
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    SigningKey,
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use sealwire_proto::anchors::Anchors;
+use sealwire_proto::ocsp::testing::Answer;
+use sealwire_proto::v1::Bundle;
+use time::OffsetDateTime;
+
+use crate::world::World;
+
+/// A CA for bundles and staples.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new root of this name.
+    ///
+    /// # Panics
+    /// When rcgen cannot make one.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let now = OffsetDateTime::now_utc();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        (params.not_before, params.not_after) = (now - time::Duration::DAY, now + time::Duration::days(30));
+        let issuer = CertifiedIssuer::self_signed(params, key());
+        Self { issuer: issuer.unwrap_or_else(|error| panic!("root: {error}")) }
+    }
+
+    /// The root's DER.
+    #[must_use]
+    pub fn der(&self) -> Vec<u8> {
+        self.issuer.der().to_vec()
+    }
+
+    /// For clients.
+    ///
+    /// # Panics
+    /// When webpki does not take it.
+    #[must_use]
+    pub fn anchors(&self) -> Anchors {
+        Anchors::from_der([self.issuer.der().clone()]).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Writes it as `root.pem` of a world.
+    pub fn write(&self, world: &World) {
+        world.write("root.pem", &self.issuer.pem());
+    }
+
+    /// A generation of "web" for a world's node that ends after `lasts`.
+    ///
+    /// # Panics
+    /// When rcgen cannot make one.
+    #[must_use]
+    pub fn bundle(&self, world: &World, generation: u64, lasts: Duration) -> Bundle {
+        let now = OffsetDateTime::now_utc();
+        let names = ["node.test".to_owned(), world.address.to_string()];
+        let mut params = CertificateParams::new(names).unwrap_or_else(|error| panic!("leaf: {error}"));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + lasts);
+        let key = key();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap_or_else(|error| panic!("leaf: {error}"));
+        Bundle {
+            certificate: "web".to_owned(),
+            generation,
+            chain: vec![leaf.der().to_vec()],
+            key: key.serialize_der(),
+            trust_anchors: vec![self.der()],
+            staple: Vec::new(),
+            staple_policy: 0,
+            staple_grace_s: 0,
+            r#use: 0,
+        }
+    }
+
+    /// An OCSP response about a bundle, changed as is said.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    #[must_use]
+    pub fn staple(&self, bundle: &Bundle, change: impl FnOnce(&mut Answer<'_>)) -> Vec<u8> {
+        let leaf = CertificateDer::from(bundle.chain[0].as_slice());
+        let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let mut answer = Answer::good(&leaf, self.issuer.der(), now);
+        change(&mut answer);
+        answer.signed(|bytes| self.issuer.key().sign(bytes).unwrap_or_else(|error| panic!("{error}")))
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate().unwrap_or_else(|error| panic!("key: {error}"))
+}
