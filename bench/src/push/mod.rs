@@ -52,16 +52,14 @@ pub struct Pushed {
     pub ready: Instant,
     /// When the hand-over began.
     pub at: Instant,
-    /// When the server, which had it in hand, was told to serve it; the hand-over, where that is one step.
-    pub committed: Instant,
     /// The leaf.
     pub leaf: Leaf,
 }
 
 impl Pushed {
-    /// In one step, of what was in memory.
+    /// Of what was in memory.
     fn at_once(at: Instant, leaf: Leaf) -> Self {
-        Self { ready: at, at, committed: at, leaf }
+        Self { ready: at, at, leaf }
     }
 }
 
@@ -72,8 +70,6 @@ pub struct Took {
     pub to_first: Duration,
     /// The same from when the material was ready.
     pub from_ready: Duration,
-    /// The same from the commit.
-    pub from_commit: Duration,
     /// From the hand-over to the end of the last handshake that saw the old leaf; zero if it ended before.
     pub to_last_old: Duration,
     /// From one handshake to the next, right before the push: finer than this is not measured.
@@ -128,7 +124,6 @@ fn judge(all: &[Seen], pushed: Pushed) -> Result<Took> {
     Ok(Took {
         to_first: since(pushed.at)?,
         from_ready: since(pushed.ready)?,
-        from_commit: since(pushed.committed)?,
         to_last_old: last_old.saturating_duration_since(pushed.at),
         period: next.started - one.started,
         failed: all.iter().filter(|seen| seen.leaf.is_err()).count(),
@@ -150,8 +145,7 @@ mod tests {
 
     fn pushed(base: Instant, at: u64) -> Pushed {
         let at = base + Duration::from_millis(at);
-        let (ready, committed) = (at - Duration::from_millis(1), at + Duration::from_millis(2));
-        Pushed { ready, at, committed, leaf: NEW }
+        Pushed { ready: at - Duration::from_millis(1), at, leaf: NEW }
     }
 
     #[test]
@@ -162,8 +156,7 @@ mod tests {
         all.extend([seen(base, 13, 15, OLD), seen(base, 15, 17, NEW)]);
         let took = judge(&all, pushed(base, 5)).unwrap();
         let of = |duration: Duration| duration.as_millis();
-        assert_eq!((of(took.to_first), of(took.from_ready), of(took.from_commit)), (7, 8, 5));
-        assert_eq!(of(took.to_last_old), 10);
+        assert_eq!((of(took.to_first), of(took.from_ready), of(took.to_last_old)), (7, 8, 10));
         assert_eq!((of(took.period), took.failed), (3, 1));
     }
 

@@ -1,4 +1,4 @@
-//! Our agent pushes to our node: prepared, committed and proven, as in every renewal.
+//! Our agent pushes to our node, as in every renewal: validated, swapped in, acknowledged, and proven by both.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,12 +54,11 @@ impl Peer for Sealwire {
         let current = web.current.context("nothing is current")?;
         let leaf = current.leaf_sha256.try_into().ok().context("not a SHA-256")?;
         let started = started(&renewal.steps);
-        let at = |step: &Step| instant(started + Duration::from_micros(step.elapsed_micros));
-        let of = |kind| renewal.step(kind).with_context(|| format!("no step {kind:?}"));
-        let (stored, pushed) = (of(StepKind::Stored)?, of(StepKind::Pushed)?);
-        // One node may be pushed to in one step.
-        let committed = renewal.step(StepKind::Committed).unwrap_or(pushed);
-        Ok(Pushed { ready: at(stored)?, at: at(pushed)?, committed: at(committed)?, leaf })
+        let at = |kind| {
+            let step = renewal.step(kind).with_context(|| format!("no step {kind:?}"))?;
+            instant(started + Duration::from_micros(step.elapsed_micros))
+        };
+        Ok(Pushed { ready: at(StepKind::Stored)?, at: at(StepKind::Pushed)?, leaf })
     }
 }
 
