@@ -8,7 +8,7 @@ use sealwire_proto::v1::admin_service_client::AdminServiceClient;
 use sealwire_proto::v1::{Step, StepKind};
 use sealwire_tests::process::Process;
 use sealwire_tests::steps::Renewal;
-use sealwire_tests::world::World;
+use sealwire_tests::world::{AgentSettings, World};
 use tonic::transport::Channel;
 
 use super::{NAME, Peer, Pushed};
@@ -30,7 +30,17 @@ impl Sealwire {
     /// rustls does not take the root.
     pub async fn start() -> Result<Self> {
         let world = World::new();
-        let processes = world.start().await;
+        // One name, as the others have: each is proven by handshakes of node and agent, which the others do without.
+        world.configure_agent(&AgentSettings {
+            identifiers: vec![NAME.to_owned()],
+            ..AgentSettings::default()
+        });
+        world.configure_node("node-1", 0, &world.delivery_socket(), "");
+        let node = std::fs::read_to_string(world.path("node-1.toml")).context("node-1.toml")?;
+        let names = node.lines().find(|line| line.starts_with("server_names")).context("no server_names")?;
+        world.write("node-1.toml", &node.replace(names, &format!("server_names = [\"{NAME}\"]")));
+        let processes = (world.start_agent(), world.start_node("node-1"));
+        world.proven().await;
         let (anchors, _) = world.roots().await;
         let prober = Prober::new(world.node_address(), NAME, &anchors)?;
         Ok(Self { prober, admin: world.admin().await, _processes: processes, world })
