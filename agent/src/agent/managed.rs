@@ -44,7 +44,7 @@ pub(super) struct Managed {
     /// OCSP responses of the generations that are followed.
     pub(super) staples: Vec<(u64, Arc<Staple>)>,
     /// What is known of the revocation of the current generation.
-    pub(super) revocation: Option<Judged>,
+    pub(super) revocation: Option<Box<Judged>>,
     seed: u64,
     run: Option<Run>,
     /// The attempt under way was wanted by a window that lies in the past.
