@@ -27,7 +27,7 @@ pub(super) struct Managed {
     pub(super) current: Option<Arc<Generation>>,
     /// What nodes serve; differs from `current` while a swap is under way.
     pub(super) serving: Option<Arc<Generation>>,
-    pub(super) swap: Option<Swap>,
+    pub(super) swap: Option<Box<Swap>>,
     /// What was wrong with the stored generation at the start, until a new one is stored.
     pub(super) damage: Option<String>,
     /// The issuer of an order in the journal whose outcome is not known.
