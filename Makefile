@@ -29,7 +29,7 @@ bench: ## From push to proof, in a release build
 
 bench-rest: ## Ten thousand certificates at rest, and their plan for a year
 	cargo build --release --workspace --bins
-	target/release/sealwire-bench-rest
+	TMPDIR=/dev/shm target/release/sealwire-bench-rest
 
 bench-issue: ## Five hundred certificates from Pebble: Sealwire, lego and Caddy (apt-get install lego caddy)
 	cargo build --release --workspace --bins

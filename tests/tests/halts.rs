@@ -29,7 +29,7 @@ async fn halted_by_hand_until_resumed_by_hand() {
     assert_eq!((ran.code, ran.out.contains("node-1: halted")), (0, true), "{ran:?}");
     breaker(&world, "open").await;
     let ran = run(&world, ["status"]);
-    assert!(ran.out.contains("breaker open") && ran.out.contains("a drill of ours"), "{ran:?}");
+    assert!(ran.out.contains("the breaker is open") && ran.out.contains("a drill of ours"), "{ran:?}");
     let incidents = run(&world, ["incidents"]);
     assert!(incidents.out.contains("breaker_open"), "{incidents:?}");
     assert!(agent.count("an operator's order to nodes") == 1, "{}", agent.log());

@@ -34,7 +34,7 @@ impl Agent {
         self.tell_unknown(&name, &judged, now);
         self.tell_unstapled(key, &judged, now);
         if let Some(managed) = self.certificates.get_mut(&*name) {
-            managed.revocation = Some(judged);
+            managed.revocation = Some(Box::new(judged));
         }
     }
 
@@ -155,7 +155,9 @@ impl Agent {
         if self.revocations.inquiry.is_none() {
             return Some(("", "revocation.check is off".to_owned(), None));
         }
-        let judged = managed.revocation.as_ref()?;
+        let Some(judged) = managed.revocation.as_ref() else {
+            return Some(("", "names nobody to ask".to_owned(), None));
+        };
         let since = Some(judged.since);
         Some(match &judged.verdict {
             Verdict::Unasked { notes } if notes.is_empty() => ("", "names nobody to ask".to_owned(), None),

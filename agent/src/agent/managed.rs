@@ -27,7 +27,7 @@ pub(super) struct Managed {
     pub(super) current: Option<Arc<Generation>>,
     /// What nodes serve; differs from `current` while a swap is under way.
     pub(super) serving: Option<Arc<Generation>>,
-    pub(super) swap: Option<Swap>,
+    pub(super) swap: Option<Box<Swap>>,
     /// What was wrong with the stored generation at the start, until a new one is stored.
     pub(super) damage: Option<String>,
     /// The issuer of an order in the journal whose outcome is not known.
@@ -44,7 +44,7 @@ pub(super) struct Managed {
     /// OCSP responses of the generations that are followed.
     pub(super) staples: Vec<(u64, Arc<Staple>)>,
     /// What is known of the revocation of the current generation.
-    pub(super) revocation: Option<Judged>,
+    pub(super) revocation: Option<Box<Judged>>,
     seed: u64,
     run: Option<Run>,
     /// The attempt under way was wanted by a window that lies in the past.

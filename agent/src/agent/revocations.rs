@@ -12,7 +12,7 @@ use crate::config::{Config, OcspMode, signed};
 use crate::obtain::Fresh;
 use crate::revocation::inquiry::{Inquiry, Told};
 use crate::revocation::staple::Staples;
-use crate::revocation::subject::subjects;
+use crate::revocation::subject::{Subject, subjects};
 use crate::revocation::watch::{Ask, ChainKey, Settings, Watch};
 use crate::revocation::{Id, crl};
 
@@ -163,6 +163,12 @@ impl Agent {
         let Some(source) = self.sources.get(&generation.metadata.issuer) else { return false };
         let subjects = subjects(&generation.chain, &source.anchors);
         let ocsp = managed.config.ocsp != OcspMode::Off;
+        // Nobody to ask and nothing to tell: ten thousand of them cost nothing.
+        let told = |subject: &Subject| !subject.notes.is_empty() || subject.crls().next().is_some();
+        let asked = |subject: &Subject| told(subject) || (ocsp && !subject.responders.is_empty());
+        if managed.config.ocsp != OcspMode::Require && !subjects.iter().any(asked) {
+            return true;
+        }
         let leaf = subjects.first().filter(|leaf| ocsp && !leaf.is_ca() && !leaf.responders.is_empty());
         let kept = leaf.and_then(|leaf| {
             self.revocations.staples.load(name, number, &generation.chain[0], &leaf.issuer, now)

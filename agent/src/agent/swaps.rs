@@ -23,7 +23,7 @@ impl Agent {
         let before = managed.serving.as_ref().filter(|serving| serving.number != current.number);
         let served = before.is_some_and(|before| managed.is_deliverable(before, now));
         if served && several && !managed.goes_nowhere() {
-            managed.swap = Some(Swap::new(current.number, BTreeSet::new(), Instant::now()));
+            managed.swap = Some(Box::new(Swap::new(current.number, BTreeSet::new(), Instant::now())));
             self.unpublished = true;
             self.advance_swap(name);
         } else {
@@ -126,7 +126,7 @@ impl Agent {
             let awaited = served_by.map(|(id, _)| id.to_owned()).collect();
             let started = Instant::now();
             managed.serving = Some(before);
-            managed.swap = Some(Swap::new(current.number, awaited, started));
+            managed.swap = Some(Box::new(Swap::new(current.number, awaited, started)));
             let patience = started + self.config.delivery.ack_timeout;
             self.runs.push(std::cmp::Reverse((patience, Arc::clone(&managed.name))));
         }

@@ -126,9 +126,6 @@ fn troubles(status: &StatusReply) -> Vec<String> {
             }
         }
     }
-    for node in status.nodes.iter().filter(|node| !matches!(node.breaker.as_str(), "" | "closed")) {
-        lines.push(format!("node {}: breaker {}: {}", node.node_id, node.breaker, node.breaker_detail));
-    }
     for node in status.nodes.iter().filter(|node| !node.uncovered_names.is_empty()) {
         let names = node.uncovered_names.join(", ");
         lines.push(format!("node {}: no certificate is configured for {names}", node.node_id));

@@ -43,7 +43,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Watch {
     settings: Settings,
-    chains: HashMap<ChainKey, Chain>,
+    chains: HashMap<ChainKey, Box<Chain>>,
     watched: HashMap<Id, Watched>,
     /// One of each in memory, however many chains name it.
     issuers: HashMap<Id, Weak<Issuer>>,
@@ -237,7 +237,7 @@ impl Watch {
             responder.question.put_off(&mut self.ocsp_agenda, leaf, due, due);
             chain.kept = Some(kept);
         }
-        self.chains.insert(key.clone(), chain);
+        self.chains.insert(key.clone(), Box::new(chain));
     }
 
     fn join_crls(&mut self, subject: &Arc<Subject>, now: Timestamp) {

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sealwire_bench::push::{Envoy, Haproxy, Nginx, Peer, Sealwire, Took, measure};
@@ -76,7 +77,7 @@ async fn run() -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn sample(all: &[Took], of: impl Fn(&Took) -> std::time::Duration) -> Sample {
+fn sample(all: &[Took], of: impl Fn(&Took) -> Duration) -> Sample {
     all.iter().map(of).collect()
 }
 

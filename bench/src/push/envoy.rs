@@ -61,7 +61,7 @@ impl Peer for Envoy {
         let leaf = new.leaf;
         let at = Instant::now();
         self.sds.push(new).await?;
-        Ok(Pushed { ready: at, at, leaf })
+        Ok(Pushed::at_once(at, leaf))
     }
 }
 

@@ -91,6 +91,6 @@ impl Peer for Haproxy {
         let at = Instant::now();
         self.command(&set, "Transaction created").await?;
         self.command(&commit, "Success!").await?;
-        Ok(Pushed { ready: at, at, leaf: new.leaf })
+        Ok(Pushed::at_once(at, new.leaf))
     }
 }

@@ -56,6 +56,13 @@ pub struct Pushed {
     pub leaf: Leaf,
 }
 
+impl Pushed {
+    /// Of what was in memory.
+    fn at_once(at: Instant, leaf: Leaf) -> Self {
+        Self { ready: at, at, leaf }
+    }
+}
+
 /// What handshakes saw of a push.
 #[derive(Clone, Copy, Debug)]
 pub struct Took {
@@ -157,7 +164,7 @@ mod tests {
     fn what_cannot_be_is_no_measurement() {
         let base = Instant::now();
         let all = [seen(base, 0, 1, OLD), seen(base, 1, 2, OLD), seen(base, 2, 4, NEW)];
-        assert!(judge(&all, pushed(base, 3)).is_ok());
+        assert!(judge(&all, Pushed::at_once(base + Duration::from_millis(3), NEW)).is_ok());
         assert!(judge(&all, pushed(base, 5)).is_err(), "seen before it was pushed");
         assert!(judge(&all[1..], pushed(base, 3)).is_err(), "one handshake makes no period");
         assert!(judge(&all[2..], pushed(base, 3)).is_err(), "not new");

@@ -76,6 +76,6 @@ impl Peer for Nginx {
         let mut reload = command(&self.program, &self.place);
         let ran = reload.args(["-s", "reload"]).output().await.context("nginx -s reload")?;
         ensure!(ran.status.success(), "nginx -s reload: {}", String::from_utf8_lossy(&ran.stderr));
-        Ok(Pushed { ready: at, at, leaf: new.leaf })
+        Ok(Pushed::at_once(at, new.leaf))
     }
 }

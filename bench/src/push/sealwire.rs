@@ -1,4 +1,4 @@
-//! Our agent pushes to our node: prepared, committed and proven, as in every renewal.
+//! Our agent pushes to our node, as in every renewal: validated, swapped in, acknowledged, and proven by both.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +8,7 @@ use sealwire_proto::v1::admin_service_client::AdminServiceClient;
 use sealwire_proto::v1::{Step, StepKind};
 use sealwire_tests::process::Process;
 use sealwire_tests::steps::Renewal;
-use sealwire_tests::world::World;
+use sealwire_tests::world::{AgentSettings, World};
 use tonic::transport::Channel;
 
 use super::{NAME, Peer, Pushed};
@@ -30,7 +30,17 @@ impl Sealwire {
     /// rustls does not take the root.
     pub async fn start() -> Result<Self> {
         let world = World::new();
-        let processes = world.start().await;
+        // One name, as the others have: each is proven by handshakes of node and agent, which the others do without.
+        world.configure_agent(&AgentSettings {
+            identifiers: vec![NAME.to_owned()],
+            ..AgentSettings::default()
+        });
+        world.configure_node("node-1", 0, &world.delivery_socket(), "");
+        let node = std::fs::read_to_string(world.path("node-1.toml")).context("node-1.toml")?;
+        let names = node.lines().find(|line| line.starts_with("server_names")).context("no server_names")?;
+        world.write("node-1.toml", &node.replace(names, &format!("server_names = [\"{NAME}\"]")));
+        let processes = (world.start_agent(), world.start_node("node-1"));
+        world.proven().await;
         let (anchors, _) = world.roots().await;
         let prober = Prober::new(world.node_address(), NAME, &anchors)?;
         Ok(Self { prober, admin: world.admin().await, _processes: processes, world })
@@ -53,9 +63,10 @@ impl Peer for Sealwire {
         let web = self.world.web().await.context("the agent does not answer")?;
         let current = web.current.context("nothing is current")?;
         let leaf = current.leaf_sha256.try_into().ok().context("not a SHA-256")?;
+        let started = started(&renewal.steps);
         let at = |kind| {
             let step = renewal.step(kind).with_context(|| format!("no step {kind:?}"))?;
-            instant(started(&renewal.steps) + Duration::from_micros(step.elapsed_micros))
+            instant(started + Duration::from_micros(step.elapsed_micros))
         };
         Ok(Pushed { ready: at(StepKind::Stored)?, at: at(StepKind::Pushed)?, leaf })
     }
