@@ -27,7 +27,7 @@ impl Agent {
             self.unpublished = true;
             self.advance_swap(name);
         } else {
-            // There is nothing to go on serving meanwhile.
+            // Nobody has to wait: there is one node at most, or nothing that it could go on serving meanwhile.
             self.commit(name);
         }
     }
