@@ -3,7 +3,8 @@
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["proto/sealwire/v1/delivery.proto", "proto/sealwire/v1/admin.proto"];
+    let files =
+        ["proto/sealwire/v1/delivery.proto", "proto/sealwire/v1/admin.proto", "proto/sealwire/v1/node.proto"];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

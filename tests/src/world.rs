@@ -126,6 +126,9 @@ impl World {
     pub fn configure_node(&self, id: &str, offset: u16, socket: &Path, extra: &str) {
         let address = self.address;
         let mut text = format!("node_id = \"{id}\"\nserver_names = [\"node.test\", \"{address}\"]\n");
+        if !extra.contains("[token]") {
+            text.push_str("[token]\nanonymous = true\n");
+        }
         let _ = write!(
             text,
             "[delivery]\nsocket = \"{}\"\n[listen]\naddress = \"{address}:{}\"\n[admin]\naddress = \"{address}:{}\"\n{extra}\n",

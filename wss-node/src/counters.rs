@@ -49,9 +49,108 @@ impl Counters {
         counts.filter(|(_, count)| *count > 0)
     }
 
+    /// All of them, each with what it means: the one list from which `/status`, Prometheus, OTLP and docs/metrics.md
+    /// are made.
+    pub(crate) fn visit(&self, see: &mut dyn FnMut(&Metric<'_>)) {
+        let plain = [
+            ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
+            (
+                "tls.server.handshakes",
+                "{handshake}",
+                Kind::Counter,
+                "Handshakes that succeeded",
+                &self.handshakes,
+            ),
+            (
+                "wss_node.connections.turned_away",
+                "{connection}",
+                Kind::Counter,
+                "Connections closed at once because `listen.max_connections` was reached",
+                &self.turned_away,
+            ),
+            (
+                "wss_node.breaker.opened",
+                "{time}",
+                Kind::Counter,
+                "Times the breaker has opened",
+                &self.breaker_opened,
+            ),
+            (
+                "wss_node.breaker.closed",
+                "{time}",
+                Kind::Counter,
+                "Times it has closed again",
+                &self.breaker_closed,
+            ),
+            (
+                "wss_node.publications.refused",
+                "{publication}",
+                Kind::Counter,
+                "Publications refused because the breaker was open",
+                &self.publications_refused,
+            ),
+            (
+                "wss_node.upgrades.halted",
+                "{request}",
+                Kind::Counter,
+                "Upgrades refused because the breaker was open",
+                &self.upgrades_refused,
+            ),
+            (
+                "wss_node.publications",
+                "{publication}",
+                Kind::Counter,
+                "Publications accepted",
+                &self.publications,
+            ),
+            (
+                "wss_node.deliveries",
+                "{publication}",
+                Kind::Counter,
+                "Publications put into the queue of a subscriber",
+                &self.deliveries,
+            ),
+        ];
+        for (name, unit, kind, help, counter) in plain {
+            see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
+        }
+        for (reason, counter) in Reason::ALL.into_iter().zip(&self.handshake_failures) {
+            see(&Metric {
+                name: "tls.server.handshake.failures",
+                unit: "{handshake}",
+                kind: Kind::Counter,
+                help: "Handshakes that failed, by reason",
+                labels: &[("error.type", reason.as_str())],
+                value: Self::get(counter),
+            });
+        }
+    }
+
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
+}
+
+/// A number as it is told to others.
+#[derive(Debug)]
+pub(crate) struct Metric<'a> {
+    /// By the conventions of OpenTelemetry: dots between the parts, no unit, no `total`.
+    pub(crate) name: &'static str,
+    /// UCUM: `{session}`, `By`, `s`.
+    pub(crate) unit: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'static str,
+    pub(crate) labels: &'a [(&'static str, &'a str)],
+    pub(crate) value: u64,
+}
+
+/// What its value does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
 }
 
 /// Counts something as long as it is held.

@@ -19,7 +19,7 @@ use super::*;
 use crate::certs::pairing::tests::Stream;
 use crate::certs::validate::tests::{Authority, authority, bundle_of};
 use crate::service::Node;
-use crate::service::tests::{Listening, listening, listening_for};
+use crate::service::tests::{Listening, admission, listening, listening_for};
 use crate::session;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,7 +50,7 @@ impl Client {
     async fn connected(node: &Arc<Node>) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let node = Arc::clone(node);
-        tokio::spawn(async move { session::run(&node, theirs, "192.0.2.1:1".parse().unwrap()).await });
+        tokio::spawn(async move { session::run(&node, theirs, admission(&node)).await });
         let mut client = Self(ClientBuilder::new().take_over(ours));
         client.say(r#"{"id":1,"connect":{}}"#).await;
         client.say(r#"{"id":2,"subscribe":{"channel":"c"}}"#).await;
@@ -140,7 +140,7 @@ async fn after_the_hold_sessions_are_closed_with_1013() {
     // One whose upgrade was under way is not left behind.
     let (ours, theirs) = tokio::io::duplex(1024);
     let late = Arc::clone(&node);
-    tokio::spawn(async move { session::run(&late, theirs, "192.0.2.1:1".parse().unwrap()).await });
+    tokio::spawn(async move { session::run(&late, theirs, admission(&late)).await });
     let message = Client(ClientBuilder::new().take_over(ours)).message().await;
     assert_eq!(message.as_close().map(|(code, _)| u16::from(code)), Some(1013));
 }

@@ -5,10 +5,14 @@
 //! handshakes read. `docs/architecture.md` names the rooms.
 
 mod admin;
+mod audit;
+mod auth;
 mod breaker;
 mod certs;
 pub mod cli;
+mod client;
 pub mod config;
+mod connection;
 mod counters;
 mod guard;
 mod hub;
@@ -17,6 +21,7 @@ mod protocol;
 mod readiness;
 mod service;
 mod session;
+mod tenant;
 mod tickets;
 mod tls;
 mod upgrade;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Audit;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
 use crate::certs::{self, CertReader, CertWriter, prove};
@@ -20,6 +21,7 @@ use crate::guard::Guard;
 use crate::hub::Hub;
 use crate::listener::Bound;
 use crate::readiness::Readiness;
+use crate::tenant::Tenant;
 use crate::tickets::Tickets;
 use crate::{admin, listener, tls};
 
@@ -33,6 +35,9 @@ pub(crate) struct Node {
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
+    /// Those whom no other tenant claims.
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) audit: Audit,
     /// Cancelled when the node begins to stop.
     pub(crate) stopping: CancellationToken,
 }
@@ -55,6 +60,8 @@ impl Node {
             listener,
         );
         let node = Self {
+            tenant: Arc::new(Tenant::everybody(&config)),
+            audit: Audit::default(),
             config,
             tls,
             reader,
@@ -174,14 +181,23 @@ async fn stop(node: &Node, connections: &TaskTracker) {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::client::Client;
+    use crate::upgrade::Admission;
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
         Node::new(config(&["a.example"], extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
     }
 
+    /// Somebody far away, let in without a token.
+    pub(crate) fn admission(node: &Node) -> Admission {
+        let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
+        Admission { client: Client::of_socket(peer, local), tenant: Arc::clone(&node.tenant), grant: None }
+    }
+
     fn config(names: &[&str], extra: &str) -> Config {
-        let text = format!("server_names = {names:?}\n{extra}");
+        let anonymous = if extra.contains("[token]") { "" } else { "[token]\nanonymous = true\n" };
+        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}");
         Config::from_text("n.toml".as_ref(), &text).unwrap()
     }
 

@@ -2,13 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
-use rustls::{AlertDescription, Error, PeerIncompatible, ServerConfig};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{
+    AlertDescription, Error, HandshakeKind, PeerIncompatible, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
+};
 use sealwire_proto::probe::DRILL_ALPN;
+use sealwire_proto::validate::sha256;
 
 use crate::certs::CertReader;
+use crate::client::TlsFacts;
 use crate::tickets::Tickets;
 
 /// What a server offers: AES-256 first, then ChaCha20; hybrid post-quantum key exchange first.
@@ -37,6 +43,21 @@ pub(crate) fn server_config(reader: CertReader, tickets: Arc<Tickets>) -> Result
     config.alpn_protocols = vec![DRILL_ALPN.to_vec(), b"http/1.1".to_vec()];
     config.ticketer = tickets;
     Ok(Arc::new(config))
+}
+
+/// What a finished handshake agreed upon, `took` after the accept.
+pub(crate) fn facts(connection: &ServerConnection, took: Duration) -> TlsFacts {
+    let name = |suite: SupportedCipherSuite| suite.suite().as_str().unwrap_or("unknown");
+    let group = |group: &'static dyn SupportedKxGroup| group.name().as_str().unwrap_or("unknown");
+    let certificate = connection.peer_certificates().and_then(|chain| chain.first());
+    TlsFacts {
+        server_name: connection.server_name().map(str::to_owned),
+        cipher_suite: connection.negotiated_cipher_suite().map_or("unknown", name),
+        group: connection.negotiated_key_exchange_group().map_or("unknown", group),
+        resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        took,
+        client_certificate: certificate.map(|leaf| sha256(leaf)),
+    }
 }
 
 /// Why a handshake failed, as logs name it.

@@ -153,6 +153,7 @@ impl Connection {
 
     async fn take(&mut self, message: NodeMessage) -> Result<(), Closed> {
         match message.body {
+            Some(node_message::Body::ClientTrusted(_)) => Ok(()),
             Some(node_message::Body::Ack(ack)) if ack.generation >= SHADOW_NUMBER => {
                 let (validate_micros, swap_micros) = (ack.validate_micros, ack.swap_micros);
                 let outcome = Outcome::Acked { validate_micros, swap_micros };

@@ -102,6 +102,7 @@ impl Receiver {
             server_names: self.server_names.clone(),
             holds: self.reader.holds(seconds(UnixTime::now())),
             listeners: vec![self.listener.to_string()],
+            proxied: Vec::new(),
         };
         // The queue is empty: this cannot fail.
         let _ = sender.try_send(message(node_message::Body::Hello(hello)));

@@ -2,6 +2,10 @@
 //! `WSS_NODE_LISTEN__ADDRESS`). Unknown keys are refused.
 
 mod breaker;
+mod gate;
+mod limits;
+mod listen;
+mod telemetry;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,10 +14,16 @@ use std::time::Duration;
 pub use breaker::{BreakerConfig, Reaction};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
+pub use gate::{GateConfig, IntrospectionConfig, Reject, TenantConfig, TokenAt, TokenConfig};
+pub use limits::LimitsConfig;
+pub use listen::{
+    ClientAuth, ForwardedHeader, ListenConfig, PlainConfig, ProxyConfig, ProxyProtocol, UnknownSni,
+};
 use rustls_pki_types::ServerName;
 pub use sealwire_config::{ConfigError, Log};
 use sealwire_config::{Fault, absolute_path, duration};
 use serde::Deserialize;
+pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
 
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sealwire/wss-node.toml";
@@ -38,6 +48,23 @@ pub struct Config {
     /// The public listener.
     #[serde(default)]
     pub listen: ListenConfig,
+    /// A listener behind a proxy that ends TLS.
+    pub plain: Option<PlainConfig>,
+    /// Proxies that are believed.
+    #[serde(default)]
+    pub proxy: ProxyConfig,
+    /// What one client may take.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// Which upgrades are let through.
+    #[serde(default)]
+    pub gate: GateConfig,
+    /// How clients say who they are.
+    #[serde(default)]
+    pub token: TokenConfig,
+    /// Customers with rules of their own.
+    #[serde(default)]
+    pub tenant: Vec<TenantConfig>,
     /// Limits of a session.
     #[serde(default)]
     pub session: SessionConfig,
@@ -50,6 +77,12 @@ pub struct Config {
     /// How it stops.
     #[serde(default)]
     pub drain: DrainConfig,
+    /// OpenTelemetry.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// Decisions about security.
+    #[serde(default)]
+    pub audit: AuditConfig,
     /// What is logged.
     #[serde(default)]
     pub log: Log,
@@ -69,39 +102,6 @@ pub struct DeliveryConfig {
 impl Default for DeliveryConfig {
     fn default() -> Self {
         Self { socket: "/run/sealwire/delivery.sock".into(), trust_roots: None }
-    }
-}
-
-/// `[listen]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListenConfig {
-    /// Address and port of the TLS listener.
-    pub address: SocketAddr,
-    /// Path of the WebSocket endpoint.
-    pub path: String,
-    /// Connections at the same time; more are closed at once.
-    pub max_connections: usize,
-    /// From accept to the end of the TLS handshake.
-    #[serde(deserialize_with = "duration")]
-    pub handshake_timeout: Duration,
-    /// From there to the end of the request head.
-    #[serde(deserialize_with = "duration")]
-    pub head_timeout: Duration,
-    /// Largest request head in bytes; at least 8192.
-    pub head_bytes: usize,
-}
-
-impl Default for ListenConfig {
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from(([0, 0, 0, 0], 8443)),
-            path: "/connection/websocket".to_owned(),
-            max_connections: 20_000,
-            handshake_timeout: Duration::from_secs(10),
-            head_timeout: Duration::from_secs(10),
-            head_bytes: 8192,
-        }
     }
 }
 
@@ -150,13 +150,17 @@ impl Default for SessionConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// Where `/healthz`, `/readyz` and `/status` answer.
+    /// Where `/healthz`, `/readyz`, `/status` and `/metrics` answer.
     pub address: SocketAddr,
+    /// Absolute path of the socket for `wss-node sessions` and the like; unset: none.
+    pub socket: Option<PathBuf>,
+    /// User ids besides root and the node's own that may use it.
+    pub allow_uids: Vec<u32>,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9090)), socket: None, allow_uids: Vec::new() }
     }
 }
 
@@ -164,14 +168,27 @@ impl Default for AdminConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
-    /// How long sessions may take to close before the node stops regardless.
+    /// Between the end of readiness and the first close, for load balancers to notice.
+    #[serde(deserialize_with = "duration")]
+    pub delay: Duration,
+    /// Sessions are closed at an even rate within this time, or faster if so few that other nodes take them easily.
+    #[serde(deserialize_with = "duration")]
+    pub window: Duration,
+    /// Sessions closed in a second at most; 0: half of the handshakes in a second that this node was measured to do.
+    pub sessions_per_second: u32,
+    /// How long sessions may take to close, after `delay` and `window`, before the node stops regardless.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
 }
 
 impl Default for DrainConfig {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10) }
+        Self {
+            delay: Duration::ZERO,
+            window: Duration::from_secs(20),
+            sessions_per_second: 0,
+            timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -231,9 +248,13 @@ impl Config {
         if let Some(path) = &self.delivery.trust_roots {
             absolute_path(&["delivery", "trust_roots"], path)?;
         }
-        if !self.listen.path.starts_with('/') {
-            return Err(Fault::new(&["listen", "path"], "expected a path that begins with \"/\""));
+        if let Some(path) = &self.admin.socket {
+            absolute_path(&["admin", "socket"], path)?;
         }
+        self.listen.check()?;
+        self.proxy.check(&self.listen, self.plain.as_ref())?;
+        self.telemetry.check()?;
+        self.audit.check()?;
         let limits: [(&[&str], usize, usize); 6] = [
             (&["listen", "max_connections"], self.listen.max_connections, 1),
             (&["listen", "head_bytes"], self.listen.head_bytes, 8192),
@@ -248,7 +269,8 @@ impl Config {
             }
         }
         self.breaker.check()?;
-        self.log.check()
+        self.log.check()?;
+        gate::check(&self.gate, &self.token, &self.tenant)
     }
 }
 

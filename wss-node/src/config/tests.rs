@@ -11,7 +11,9 @@ fn error_of(text: &str) -> String {
 #[test]
 fn example_is_sound_and_defaults_are_filled_in() {
     Config::from_text(Path::new("n.toml"), EXAMPLE).unwrap();
-    let config = Config::from_text(Path::new("n.toml"), "server_names = [\"localhost\"]").unwrap();
+    let config =
+        Config::from_text(Path::new("n.toml"), "server_names = [\"localhost\"]\n[token]\nanonymous = true")
+            .unwrap();
     assert!(!config.node_id.is_empty());
     assert_eq!(config.session.ping_interval, Duration::from_secs(25));
 }
@@ -42,6 +44,20 @@ fn errors_name_file_line_and_key() {
         ("server_names = [\"a\"]\n[breaker]\nproofs = 0", "n.toml:3: breaker.proofs: 0 is out of range"),
         ("server_names = [\"a\"]\n[breaker]\nexpired = \"halt\"", "n.toml:3: breaker.expired: "),
         ("server_names = [\"a\"]\n[session\nchannels = 1", "n.toml:2: not valid TOML: "),
+        ("server_names = [\"a\"]", "n.toml: token: nobody could connect: "),
+        (
+            "server_names = [\"a\"]\n[plain]\naddress = \"127.0.0.1:1\"",
+            "n.toml: proxy.trusted: is empty, but plain",
+        ),
+        (
+            "server_names = [\"a\"]\n[token]\njwks = \"http://far.example/\"",
+            "n.toml:3: token.jwks: \"http://far.example/\": expected https",
+        ),
+        (
+            "server_names = [\"a\"]\n[gate]\nclose_limit = 1000",
+            "n.toml:3: gate.close_limit: 1000 is out of range",
+        ),
+        ("server_names = [\"a\"]\n[telemetry]\nsample = 2", "n.toml:3: telemetry.sample: 2"),
         ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
     ];
     for (text, expected) in cases {

@@ -7,20 +7,23 @@ use crate::counters::Counters;
 use crate::hub::{Outbound, Subscription};
 use crate::protocol::{self, Command, Disconnect, Publish, Reply, ReplyError};
 use crate::service::Node;
+use crate::upgrade::Admission;
 
 /// The state of a session's protocol.
 #[derive(Debug)]
 pub(crate) struct Commands {
     node: Arc<Node>,
     outbound: Arc<Outbound>,
+    admission: Admission,
     client: String,
     connected: bool,
     subscriptions: HashMap<String, Subscription>,
 }
 
 impl Commands {
-    pub(crate) fn new(node: Arc<Node>, outbound: Arc<Outbound>) -> Self {
-        Self { node, outbound, client: client_id(), connected: false, subscriptions: HashMap::new() }
+    pub(crate) fn new(node: Arc<Node>, outbound: Arc<Outbound>, admission: Admission) -> Self {
+        let subscriptions = HashMap::new();
+        Self { node, outbound, admission, client: client_id(), connected: false, subscriptions }
     }
 
     /// The id of the session.
@@ -130,11 +133,13 @@ fn client_id() -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::service::tests::node;
+    use crate::service::tests::{admission, node};
 
     fn commands(extra: &str) -> (Commands, Arc<Outbound>) {
         let outbound = Arc::new(Outbound::new(100_000));
-        (Commands::new(node(extra), Arc::clone(&outbound)), outbound)
+        let node = node(extra);
+        let admission = admission(&node);
+        (Commands::new(node, Arc::clone(&outbound), admission), outbound)
     }
 
     async fn sent(outbound: &Outbound) -> Vec<String> {

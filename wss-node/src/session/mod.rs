@@ -4,7 +4,6 @@
 mod commands;
 mod prefixed;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::guard::Gate;
 use crate::hub::{Outbound, Taken};
 use crate::protocol::{Disconnect, NOTICE_CLOSED, NOTICE_OPEN, PING};
 use crate::service::Node;
+use crate::upgrade::Admission;
 use commands::Commands;
 pub(crate) use prefixed::Prefixed;
 
@@ -39,15 +39,16 @@ enum End {
 }
 
 /// Runs a session on an upgraded connection until it ends.
-pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, peer: SocketAddr)
+pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, admission: Admission)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let peer = admission.client.peer;
     let _counted = Gauge::up(&node.counters.sessions);
     let limits = Limits::default().max_payload_len(Some(node.config.session.message_bytes));
     let mut socket = ServerBuilder::new().limits(limits).serve(stream);
     let outbound = Arc::new(Outbound::new(node.config.session.outbound_queue_bytes));
-    let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound));
+    let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound), admission);
     tracing::debug!(%peer, client = commands.client(), "session open");
     let end =
         Session { node, socket: &mut socket, outbound: &outbound, commands: &mut commands }.serve().await;

@@ -5,7 +5,7 @@ use tokio_websockets::ClientBuilder;
 
 use super::*;
 use crate::counters::Counters;
-use crate::service::tests::node;
+use crate::service::tests::{admission, node};
 
 const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
 
@@ -13,7 +13,7 @@ const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
 fn session(node: &Arc<Node>) -> (tokio::task::JoinHandle<()>, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(4096);
     let node = Arc::clone(node);
-    let task = tokio::spawn(async move { run(&node, theirs, "192.0.2.1:1".parse().unwrap()).await });
+    let task = tokio::spawn(async move { run(&node, theirs, admission(&node)).await });
     (task, ours)
 }
 

@@ -1,8 +1,8 @@
 //! From an HTTP request to a WebSocket: which requests are let through (RFC 6455 section 4.2), and what the
 //! others are told. The decision is a pure function of the request.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,8 +15,11 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use sha1::{Digest, Sha1};
 
+use crate::auth::Grant;
+use crate::client::Client;
 use crate::counters::Counters;
 use crate::service::Node;
+use crate::tenant::Tenant;
 
 /// RFC 6455 section 1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -63,14 +66,25 @@ enum Room {
     Halted(u64),
 }
 
-/// Answers one request; 101 means that the connection is a WebSocket from here on. `full`: there is no place for
-/// one more session.
-pub(crate) fn answer<B>(
+/// What a session begins with.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) client: Client,
+    /// Whose rules it is under.
+    pub(crate) tenant: Arc<Tenant>,
+    /// What its token grants; `None`: none came with the upgrade.
+    pub(crate) grant: Option<Grant>,
+}
+
+/// Answers one request; with an admission it is a 101, and the connection a WebSocket from here on. `full`: there is
+/// no place for one more session.
+pub(crate) async fn answer<B>(
     node: &Node,
     request: &Request<B>,
-    peer: SocketAddr,
+    client: Client,
     full: bool,
-) -> Response<Full<Bytes>> {
+) -> (Response<Full<Bytes>>, Option<Admission>) {
+    let mut admission = None;
     let mut response = Response::new(Full::default());
     let room = if node.readiness.is_draining() {
         Room::Stopping
@@ -84,6 +98,7 @@ pub(crate) fn answer<B>(
     };
     match decide(request, &node.config.listen.path, room) {
         Ok(accepted) => {
+            admission = Some(Admission { client, tenant: Arc::clone(&node.tenant), grant: None });
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let headers = response.headers_mut();
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -100,7 +115,7 @@ pub(crate) fn answer<B>(
             if matches!(room, Room::Halted(_)) && refusal.status == StatusCode::SERVICE_UNAVAILABLE {
                 Counters::add(&node.counters.upgrades_refused);
             }
-            tracing::info!(%peer, status = refusal.status.as_u16(), reason = refusal.reason, "upgrade refused");
+            tracing::info!(peer = %client.peer, status = refusal.status.as_u16(), reason = refusal.reason, "upgrade refused");
             *response.status_mut() = refusal.status;
             if let Some((name, value)) = refusal.header {
                 response.headers_mut().insert(name, value);
@@ -108,7 +123,7 @@ pub(crate) fn answer<B>(
             *response.body_mut() = Full::from(format!("{}\n", refusal.reason));
         }
     }
-    response
+    (response, admission)
 }
 
 fn decide<B>(request: &Request<B>, path: &str, room: Room) -> Result<Accepted, Refusal> {

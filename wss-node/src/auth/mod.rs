@@ -1,0 +1,80 @@
+//! What a token says of its bearer.
+
+use jiff::Timestamp;
+
+/// What a checked token grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// `sub`; empty for clients without a token.
+    pub(crate) user: String,
+    /// When it ends; `None`: never.
+    pub(crate) expires: Option<Timestamp>,
+    /// What it may do on which channels; `None`: what the node lets everybody do.
+    pub(crate) capabilities: Option<Vec<Capability>>,
+}
+
+/// Actions on channels: an item of the claim `caps`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Capability {
+    /// Names of channels; `orders:*` stands for all that begin with `orders:`, `*` for all.
+    pub(crate) channels: Vec<String>,
+    /// What may be done there.
+    pub(crate) allow: Vec<Action>,
+}
+
+/// What can be done on a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// `sub`
+    Subscribe,
+    /// `pub`
+    Publish,
+    /// `hst`
+    History,
+    /// `prs`
+    Presence,
+}
+
+impl Grant {
+    /// That of a client without a token.
+    pub(crate) fn anonymous() -> Self {
+        Self { user: String::new(), expires: None, capabilities: None }
+    }
+
+    /// Whether it allows an action; `channel` is without the tenant's prefix.
+    pub(crate) fn allows(&self, action: Action, channel: &str) -> bool {
+        let covers = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => channel.starts_with(start),
+            None => channel == pattern,
+        };
+        self.capabilities.as_ref().is_none_or(|capabilities| {
+            capabilities.iter().any(|capability| {
+                capability.allow.contains(&action) && capability.channels.iter().any(covers)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_all_that_is_allowed() {
+        assert!(Grant::anonymous().allows(Action::Publish, "x"));
+        let capability = |channels: &[&str], allow: &[Action]| Capability {
+            channels: channels.iter().map(ToString::to_string).collect(),
+            allow: allow.to_vec(),
+        };
+        let grant = Grant {
+            capabilities: Some(vec![
+                capability(&["orders:*", "news"], &[Action::Subscribe]),
+                capability(&["orders:7"], &[Action::Publish]),
+            ]),
+            ..Grant::anonymous()
+        };
+        assert!(grant.allows(Action::Subscribe, "orders:1") && grant.allows(Action::Subscribe, "news"));
+        assert!(!grant.allows(Action::Subscribe, "newsletter"));
+        assert!(grant.allows(Action::Publish, "orders:7") && !grant.allows(Action::Publish, "orders:77"));
+    }
+}
