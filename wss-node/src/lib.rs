@@ -26,4 +26,5 @@ mod tickets;
 mod tls;
 mod upgrade;
 
+pub use auth::AuthError;
 pub use service::{RunError, run};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
+use crate::auth::AuthError;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
 use crate::certs::{self, CertReader, CertWriter, prove};
@@ -44,7 +45,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
+    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), RunError> {
         let (writer, reader) = certs::live(config.server_names.clone());
         let tickets = Arc::new(Tickets::new()?);
         let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
@@ -60,7 +61,7 @@ impl Node {
             listener,
         );
         let node = Self {
-            tenant: Arc::new(Tenant::everybody(&config)),
+            tenant: Arc::new(Tenant::everybody(&config)?),
             audit: Audit::default(),
             config,
             tls,
@@ -94,6 +95,9 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// Tokens cannot be checked as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order.

@@ -1,5 +1,6 @@
 //! Customers with rules of their own.
 
+use crate::auth::{AuthError, Verifier};
 use crate::config::{Config, GateConfig, TokenConfig};
 
 /// Under whose rules a session is.
@@ -11,12 +12,18 @@ pub(crate) struct Tenant {
     pub(crate) channel_prefix: String,
     pub(crate) gate: GateConfig,
     pub(crate) token: TokenConfig,
+    /// Checks its tokens.
+    pub(crate) verifier: Verifier,
 }
 
 impl Tenant {
     /// That of everybody whom no other tenant claims.
-    pub(crate) fn everybody(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// [`AuthError`]: its tokens cannot be checked as configured.
+    pub(crate) fn everybody(config: &Config) -> Result<Self, AuthError> {
         let (gate, token) = (config.gate.clone(), config.token.clone());
-        Self { name: None, channel_prefix: String::new(), gate, token }
+        let verifier = Verifier::new(&token, "token")?;
+        Ok(Self { name: None, channel_prefix: String::new(), gate, token, verifier })
     }
 }
