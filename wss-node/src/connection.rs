@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::client::Client;
 use crate::counters::Counters;
-use crate::listener::Place;
+use crate::limits::AcceptPlace;
 use crate::service::Node;
 use crate::tls::{self, Reason};
 use crate::upgrade::Admission;
@@ -39,7 +39,7 @@ pub(crate) async fn run(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     mut client: Client,
-    place: Place,
+    mut place: AcceptPlace,
 ) {
     let began = Instant::now();
     // Small frames must not wait for one another; a failure to set it costs only time.
@@ -57,9 +57,14 @@ pub(crate) async fn run(
         // It has seen what it came for.
         return goodbye(stream).await;
     }
-    let Some((stream, read_ahead, admission)) = Box::pin(http(&node, stream, client, &place)).await else {
+    let Some((stream, read_ahead, mut admission)) = Box::pin(http(&node, stream, client, &place)).await
+    else {
         return;
     };
+    place.becomes(&mut admission.place);
+    if admission.grant.is_some() {
+        admission.place.authenticated();
+    }
     session::run(&node, session::Prefixed::new(stream, read_ahead), admission).await;
     drop(place);
 }
@@ -103,7 +108,12 @@ async fn drain(tcp: &mut TcpStream) {
 }
 
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
-async fn http<S>(node: &Arc<Node>, stream: S, client: Client, place: &Place) -> Option<(S, Bytes, Admission)>
+async fn http<S>(
+    node: &Arc<Node>,
+    stream: S,
+    client: Client,
+    place: &AcceptPlace,
+) -> Option<(S, Bytes, Admission)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

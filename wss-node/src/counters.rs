@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::limits::LimitFault;
 use crate::tls::Reason;
 
 /// Counters of the whole node.
@@ -13,8 +14,10 @@ pub(crate) struct Counters {
     pub(crate) handshakes: AtomicU64,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
-    /// Connections closed at once because `listen.max_connections` was reached.
+    /// Connections closed before TLS because a limit was reached.
     pub(crate) turned_away: AtomicU64,
+    /// Times a limit was reached, in the order of [`LimitFault::ALL`].
+    limits_reached: [AtomicU64; LimitFault::ALL.len()],
     /// Times the breaker has opened.
     pub(crate) breaker_opened: AtomicU64,
     /// Times it has closed again.
@@ -43,6 +46,17 @@ impl Counters {
         Self::add(&self.handshake_failures[reason as usize]);
     }
 
+    /// Somebody was over a limit.
+    pub(crate) fn limit_reached(&self, fault: LimitFault) {
+        Self::add(&self.limits_reached[fault as usize]);
+    }
+
+    /// How often somebody was over this limit.
+    #[cfg(test)]
+    pub(crate) fn limits_reached(&self, fault: LimitFault) -> u64 {
+        Self::get(&self.limits_reached[fault as usize])
+    }
+
     /// Failed handshakes by reason, without the reasons that did not occur.
     pub(crate) fn handshake_failures(&self) -> impl Iterator<Item = (Reason, u64)> {
         let counts = Reason::ALL.into_iter().zip(self.handshake_failures.iter().map(Self::get));
@@ -65,7 +79,7 @@ impl Counters {
                 "wss_node.connections.turned_away",
                 "{connection}",
                 Kind::Counter,
-                "Connections closed at once because `listen.max_connections` was reached",
+                "Connections closed before TLS because a limit was reached",
                 &self.turned_away,
             ),
             (
@@ -121,6 +135,16 @@ impl Counters {
                 kind: Kind::Counter,
                 help: "Handshakes that failed, by reason",
                 labels: &[("error.type", reason.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (fault, counter) in LimitFault::ALL.into_iter().zip(&self.limits_reached) {
+            see(&Metric {
+                name: "wss_node.limits.reached",
+                unit: "{time}",
+                kind: Kind::Counter,
+                help: "Connections and sessions refused, by the limit that was reached",
+                labels: &[("wss_node.limit", fault.as_str())],
                 value: Self::get(counter),
             });
         }

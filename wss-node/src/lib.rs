@@ -16,6 +16,7 @@ mod connection;
 mod counters;
 mod guard;
 mod hub;
+mod limits;
 mod listener;
 mod protocol;
 mod readiness;

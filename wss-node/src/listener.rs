@@ -2,19 +2,20 @@
 //! is a certificate to serve. What becomes of a connection: `connection.rs`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Entry;
 use crate::client::Client;
 use crate::connection;
 use crate::counters::Counters;
+use crate::limits::LimitFault;
 use crate::service::Node;
 
 /// Connections that wait to be accepted.
@@ -45,45 +46,8 @@ impl Bound {
     }
 }
 
-/// Places besides `max_connections` for peers on this machine, for a handshake and no session: a full node must
-/// still be able to prove what it serves.
-const PROOF_PLACES: usize = 16;
-
-/// Room for one connection, given back on drop.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// For a handshake and no session.
-    pub(crate) proof_only: bool,
-    _permit: OwnedSemaphorePermit,
-}
-
-struct Places {
-    sessions: Arc<Semaphore>,
-    proofs: Arc<Semaphore>,
-}
-
-impl Places {
-    fn new(max_connections: usize) -> Self {
-        Self {
-            sessions: Arc::new(Semaphore::new(max_connections)),
-            proofs: Arc::new(Semaphore::new(PROOF_PLACES)),
-        }
-    }
-
-    /// A place for a peer; `None` if there is none for it.
-    fn take(&self, peer: IpAddr, own: IpAddr) -> Option<Place> {
-        if let Ok(permit) = Arc::clone(&self.sessions).try_acquire_owned() {
-            return Some(Place { proof_only: false, _permit: permit });
-        }
-        let local = peer.is_loopback() || peer == own;
-        let permit = Arc::clone(&self.proofs).try_acquire_owned().ok().filter(|_| local)?;
-        Some(Place { proof_only: true, _permit: permit })
-    }
-}
-
 /// Accepts until the node stops.
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, connections: TaskTracker) {
-    let places = Places::new(node.config.listen.max_connections);
     let acceptor = TlsAcceptor::from(Arc::clone(&node.tls));
     loop {
         let accepted = tokio::select! {
@@ -100,14 +64,30 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, connections: T
             }
         };
         let local = tcp.local_addr().unwrap_or(peer);
-        match places.take(peer.ip(), local.ip()) {
-            Some(place) => {
+        match node.limits.accept(peer.ip(), local.ip(), Instant::now()) {
+            Ok(place) => {
                 let client = Client::of_socket(peer, local);
                 connections.spawn(connection::run(Arc::clone(&node), acceptor.clone(), tcp, client, place));
             }
-            // Closed before TLS: this is what it costs least.
-            None => Counters::add(&node.counters.turned_away),
+            Err(fault) => turn_away(&node, &tcp, peer, fault),
         }
+    }
+}
+
+/// Closes before TLS, by a reset: this is what it costs least.
+fn turn_away(node: &Node, tcp: &TcpStream, peer: SocketAddr, fault: LimitFault) {
+    Counters::add(&node.counters.turned_away);
+    // A failure leaves it to an ordinary close.
+    let _ = tcp.set_zero_linger();
+    if node.limits.may_tell(peer.ip(), Instant::now()) {
+        node.audit.record(&Entry {
+            what: "limit_reached",
+            address: Some(peer.ip().to_canonical()),
+            session: None,
+            user: None,
+            tenant: None,
+            detail: format!("{}: connections are closed before TLS", fault.as_str()),
+        });
     }
 }
 
@@ -116,29 +96,14 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, connections: T
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_full_node_lets_in_proofs_and_nobody_else() {
-        let places = Places::new(1);
-        let (far, own, loopback) = ("192.0.2.1", "192.0.2.9", "127.0.0.1");
-        let take = |peer: &str| places.take(peer.parse().unwrap(), own.parse().unwrap());
-        let first = take(far);
-        assert!(first.as_ref().is_some_and(|place| !place.proof_only));
-        assert!(take(far).is_none());
-        assert!(take(own).is_some_and(|place| place.proof_only));
-        let proofs: Vec<_> = (0..=PROOF_PLACES).filter_map(|_| take(loopback)).collect();
-        assert_eq!(proofs.len(), PROOF_PLACES);
-        drop(first);
-        assert!(take(far).is_some_and(|place| !place.proof_only));
-    }
-
     #[tokio::test]
     async fn a_bound_port_is_taken_but_refuses_until_it_listens() {
         let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = bound.address;
-        let refused = tokio::net::TcpStream::connect(address).await.unwrap_err();
+        let refused = TcpStream::connect(address).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         let _listener = bound.listen().unwrap();
-        tokio::net::TcpStream::connect(address).await.unwrap();
+        TcpStream::connect(address).await.unwrap();
         assert_eq!(Bound::bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::guard::Guard;
 use crate::hub::Hub;
+use crate::limits::Limits;
 use crate::listener::Bound;
 use crate::readiness::Readiness;
 use crate::tenant::Tenant;
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     /// Those whom no other tenant claims.
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) audit: Audit,
+    pub(crate) limits: Arc<Limits>,
     /// Cancelled when the node begins to stop.
     pub(crate) stopping: CancellationToken,
 }
@@ -62,6 +64,7 @@ impl Node {
         let node = Self {
             tenant: Arc::new(Tenant::everybody(&config)),
             audit: Audit::default(),
+            limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
             reader,
@@ -192,7 +195,9 @@ pub(crate) mod tests {
     /// Somebody far away, let in without a token.
     pub(crate) fn admission(node: &Node) -> Admission {
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
-        Admission { client: Client::of_socket(peer, local), tenant: Arc::clone(&node.tenant), grant: None }
+        let client = Client::of_socket(peer, local);
+        let place = node.limits.session(client.address, &node.tenant).unwrap();
+        Admission { client, tenant: Arc::clone(&node.tenant), grant: None, place }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
