@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::limits::AcceptPlace;
 use crate::service::Node;
 use crate::tls::{self, Reason};
-use crate::upgrade::Admission;
+use crate::upgrade::Upgraded;
 use crate::{session, upgrade};
 
 /// For the end of a connection that is no session.
@@ -57,9 +57,12 @@ pub(crate) async fn run(
         // It has seen what it came for.
         return goodbye(stream).await;
     }
-    let Some((stream, read_ahead, mut admission)) = Box::pin(http(&node, stream, client, &place)).await
-    else {
+    let Some((stream, read_ahead, upgraded)) = Box::pin(http(&node, stream, client, &mut place)).await else {
         return;
+    };
+    let mut admission = match upgraded {
+        Upgraded::Session(admission) => *admission,
+        Upgraded::Close(goodbye) => return upgrade::say_goodbye(stream, goodbye).await,
     };
     place.becomes(&mut admission.place);
     if admission.grant.is_some() {
@@ -112,19 +115,20 @@ async fn http<S>(
     node: &Arc<Node>,
     stream: S,
     client: Client,
-    place: &AcceptPlace,
-) -> Option<(S, Bytes, Admission)>
+    place: &mut AcceptPlace,
+) -> Option<(S, Bytes, Upgraded)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = client.peer;
-    let upgraded = Mutex::<Option<(OnUpgrade, Admission)>>::default();
+    let place = Mutex::new(place);
+    let upgraded = Mutex::<Option<(OnUpgrade, Upgraded)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (client, upgraded) = (client.clone(), &upgraded);
+        let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
-            let (response, admission) = upgrade::answer(node, &request, client, place.proof_only).await;
-            if let Some(admission) = admission {
-                let taken = (hyper::upgrade::on(&mut request), admission);
+            let (response, admitted) = upgrade::answer(node, &request, client, place).await;
+            if let Some(admitted) = admitted {
+                let taken = (hyper::upgrade::on(&mut request), admitted);
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -143,8 +147,8 @@ where
         tracing::debug!(%peer, %error, "HTTP connection ended");
         return None;
     }
-    let (upgraded, admission) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let (upgraded, admitted) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, admission))
+    Some((parts.io.into_inner(), parts.read_buf, admitted))
 }

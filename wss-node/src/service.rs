@@ -22,7 +22,7 @@ use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::listener::Bound;
 use crate::readiness::Readiness;
-use crate::tenant::Tenant;
+use crate::tenant::Tenants;
 use crate::tickets::Tickets;
 use crate::{admin, listener, tls};
 
@@ -36,8 +36,7 @@ pub(crate) struct Node {
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
-    /// Those whom no other tenant claims.
-    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) tenants: Tenants,
     pub(crate) audit: Audit,
     pub(crate) limits: Arc<Limits>,
     /// Cancelled when the node begins to stop.
@@ -62,7 +61,7 @@ impl Node {
             listener,
         );
         let node = Self {
-            tenant: Arc::new(Tenant::everybody(&config)),
+            tenants: Tenants::new(&config),
             audit: Audit::default(),
             limits: Limits::new(&config, Arc::clone(&counters)),
             config,
@@ -196,8 +195,9 @@ pub(crate) mod tests {
     pub(crate) fn admission(node: &Node) -> Admission {
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
         let client = Client::of_socket(peer, local);
-        let place = node.limits.session(client.address, &node.tenant).unwrap();
-        Admission { client, tenant: Arc::clone(&node.tenant), grant: None, place }
+        let tenant = Arc::clone(node.tenants.everybody());
+        let place = node.limits.session(client.address, &tenant).unwrap();
+        Admission { client, tenant, grant: None, place }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
