@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditFileError};
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
 use crate::certs::{self, CertReader, CertWriter, prove};
@@ -37,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Arc<Limits>,
     /// Cancelled when the node begins to stop.
     pub(crate) stopping: CancellationToken,
@@ -45,24 +45,25 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
+    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), RunError> {
         let (writer, reader) = certs::live(config.server_names.clone());
         let tickets = Arc::new(Tickets::new()?);
         let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
         let readiness = Arc::new(Readiness::new(config.server_names.clone()));
         let counters = Arc::<Counters>::default();
+        let audit = Arc::new(Audit::new(&config.audit, Arc::clone(&counters))?);
         let guard = Guard::new(
-            config.breaker.clone(),
-            config.server_names.clone(),
+            &config,
             reader.clone(),
             Arc::clone(&readiness),
             Arc::clone(&counters),
+            Arc::clone(&audit),
             tickets,
             listener,
         );
         let node = Self {
             tenants: Tenants::new(&config),
-            audit: Audit::default(),
+            audit,
             limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
@@ -96,6 +97,9 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The audit file.
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order.
@@ -116,6 +120,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
+    let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
@@ -150,6 +155,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     receiving.abort();
     guarding.abort();
     administering.abort();
+    auditing.abort();
+    node.audit.flush().await;
     result
 }
 

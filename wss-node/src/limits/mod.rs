@@ -23,7 +23,7 @@ use crate::counters::Counters;
 use crate::tenant::Tenant;
 use clients::{Allowed, Clients};
 pub(crate) use fault::LimitFault;
-use pace::Pace;
+pub(crate) use pace::{Pace, Progress};
 pub(crate) use place::{AcceptPlace, SessionPlace};
 use who::Who;
 
