@@ -5,6 +5,7 @@
 //! and once at the end of each. The handshake itself takes none.
 
 mod clients;
+pub(crate) mod descriptors;
 mod fault;
 mod pace;
 mod place;
@@ -38,6 +39,8 @@ pub(crate) struct Limits {
     connections: Arc<Semaphore>,
     unauthenticated: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
+    /// The first descriptor that no client gets.
+    reserve: u64,
     counters: Arc<Counters>,
     state: Mutex<State>,
 }
@@ -68,6 +71,7 @@ impl Limits {
             connections: permits(config.listen.max_connections),
             unauthenticated: permits(unauthenticated),
             proofs: permits(PROOF_PLACES),
+            reserve: descriptors::reserve(),
             counters,
             state: Mutex::new(state),
         })
@@ -83,8 +87,9 @@ impl Limits {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// A place for a connection that was just accepted at `own`, until it is a session. A peer on this machine that is
-    /// over a limit gets one for a proof, as long as there are any.
+    /// A place for a connection that was just accepted at `own` with this descriptor, until it is a session. A peer on
+    /// this machine that is over a limit gets one for a proof, as long as there are any: hence nobody is left waiting in
+    /// the queue of the listener when descriptors are short, or proofs would wait there too.
     ///
     /// # Errors
     /// The limit that it is over; counted.
@@ -92,9 +97,10 @@ impl Limits {
         self: &Arc<Self>,
         peer: IpAddr,
         own: IpAddr,
+        descriptor: u64,
         now: Instant,
     ) -> Result<AcceptPlace, LimitFault> {
-        let fault = match self.accept_any(peer, now) {
+        let fault = match self.accept_any(peer, descriptor, now) {
             Ok(place) => return Ok(place),
             Err(fault) => fault,
         };
@@ -106,7 +112,15 @@ impl Limits {
         Err(self.counted(fault))
     }
 
-    fn accept_any(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<AcceptPlace, LimitFault> {
+    fn accept_any(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        descriptor: u64,
+        now: Instant,
+    ) -> Result<AcceptPlace, LimitFault> {
+        if descriptor >= self.reserve {
+            return Err(LimitFault::Descriptors);
+        }
         let connection = permit(&self.connections, LimitFault::Connections)?;
         let unauthenticated = permit(&self.unauthenticated, LimitFault::Unauthenticated)?;
         let mut place = AcceptPlace::new(connection, unauthenticated);
