@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::LimitFault;
+use crate::proxy::HeaderFault;
 use crate::tls::Reason;
 use crate::upgrade::Outcome;
 
@@ -19,6 +20,12 @@ pub(crate) struct Counters {
     pub(crate) turned_away: AtomicU64,
     /// Times a limit was reached, in the order of [`LimitFault::ALL`].
     limits_reached: [AtomicU64; LimitFault::ALL.len()],
+    /// PROXY headers that were not taken, in the order of [`HeaderFault::ALL`].
+    proxy_headers_refused: [AtomicU64; HeaderFault::ALL.len()],
+    /// Connections to the plain listener from peers that are no trusted proxies.
+    pub(crate) plain_refused: AtomicU64,
+    /// Requests refused because their connection came without the client's certificate.
+    pub(crate) client_certificates_missing: AtomicU64,
     /// Times the breaker has opened.
     pub(crate) breaker_opened: AtomicU64,
     /// Times it has closed again.
@@ -58,6 +65,11 @@ impl Counters {
         Self::add(&self.limits_reached[fault as usize]);
     }
 
+    /// A PROXY header was not taken.
+    pub(crate) fn proxy_header_refused(&self, fault: HeaderFault) {
+        Self::add(&self.proxy_headers_refused[fault as usize]);
+    }
+
     /// How often somebody was over this limit.
     #[cfg(test)]
     pub(crate) fn limits_reached(&self, fault: LimitFault) -> u64 {
@@ -93,6 +105,20 @@ impl Counters {
                 Kind::Counter,
                 "Connections closed before TLS because a limit was reached",
                 &self.turned_away,
+            ),
+            (
+                "wss_node.plain.refused",
+                "{connection}",
+                Kind::Counter,
+                "Connections to the plain listener from peers that are not in `proxy.trusted`",
+                &self.plain_refused,
+            ),
+            (
+                "wss_node.client_certificates.missing",
+                "{request}",
+                Kind::Counter,
+                "Requests refused because `listen.client_auth = \"required\"` and none was presented",
+                &self.client_certificates_missing,
             ),
             (
                 "wss_node.breaker.opened",
@@ -161,6 +187,16 @@ impl Counters {
                 kind: Kind::Counter,
                 help: "Handshakes that failed, by reason",
                 labels: &[("error.type", reason.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (fault, counter) in HeaderFault::ALL.into_iter().zip(&self.proxy_headers_refused) {
+            see(&Metric {
+                name: "wss_node.proxy_headers.refused",
+                unit: "{connection}",
+                kind: Kind::Counter,
+                help: "Connections closed because of their PROXY header, by reason",
+                labels: &[("error.type", fault.as_str())],
                 value: Self::get(counter),
             });
         }
@@ -241,7 +277,7 @@ mod tests {
             counters.handshake_failed(reason);
         }
         counters.handshake_failed(Reason::PlainHttp);
-        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 17);
+        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 18);
         assert!(counters.handshake_failures().any(|found| found == (Reason::PlainHttp, 2)));
     }
 }

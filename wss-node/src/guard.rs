@@ -2,7 +2,6 @@
 //! that is held for microseconds; sessions, upgrades and handshakes read an atomic or a watch channel.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::audit::Audit;
 use crate::breaker::findings::{self, Revocation, Revocations};
 use crate::breaker::{Breaker, Effect, Event, State};
+use crate::certs::prove::OwnListener;
 use crate::certs::{CertReader, Served, prove};
 use crate::config::Config;
 use crate::counters::Counters;
@@ -56,7 +56,7 @@ pub(crate) struct Guard {
     /// The deadline may have changed.
     wake: Notify,
     /// Where proofs are made.
-    listener: SocketAddr,
+    listener: OwnListener,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Guard {
         counters: Arc<Counters>,
         audit: Arc<Audit>,
         tickets: Arc<Tickets>,
-        listener: SocketAddr,
+        listener: OwnListener,
     ) -> Self {
         let breaker = Breaker::new(config.breaker.clone(), Timestamp::now());
         let watched = Watched { breaker, revocations: Revocations::new(), covered: BTreeSet::new() };

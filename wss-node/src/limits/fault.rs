@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) enum LimitFault {
     /// `listen.max_connections`
     Connections,
+    /// Nine tenths of RLIMIT_NOFILE.
+    Descriptors,
     /// `limits.handshakes_per_ip`
     Handshakes,
     /// `limits.accepts_per_second_per_ip`
@@ -21,8 +23,9 @@ pub(crate) enum LimitFault {
 
 impl LimitFault {
     /// Each of them once, in the order of their numbers.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Connections,
+        Self::Descriptors,
         Self::Handshakes,
         Self::AcceptRate,
         Self::Unauthenticated,
@@ -34,6 +37,7 @@ impl LimitFault {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "max_connections",
+            Self::Descriptors => "descriptors",
             Self::Handshakes => "handshakes_per_ip",
             Self::AcceptRate => "accepts_per_second_per_ip",
             Self::Unauthenticated => "unauthenticated",
@@ -45,7 +49,11 @@ impl LimitFault {
     /// When another try makes sense: what passes by itself passes soon, sessions stay for longer.
     pub(crate) fn retry_after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Connections | Self::Handshakes | Self::AcceptRate | Self::Unauthenticated => 1,
+            Self::Connections
+            | Self::Descriptors
+            | Self::Handshakes
+            | Self::AcceptRate
+            | Self::Unauthenticated => 1,
             Self::Sessions | Self::TenantSessions => 10,
         })
     }

@@ -5,6 +5,7 @@
 //! and once at the end of each. The handshake itself takes none.
 
 mod clients;
+pub(crate) mod descriptors;
 mod fault;
 mod pace;
 mod place;
@@ -15,10 +16,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{Config, ProxyConfig};
 use crate::counters::Counters;
 use crate::tenant::Tenant;
 use clients::{Allowed, Clients};
@@ -34,10 +34,12 @@ const PROOF_PLACES: usize = 16;
 /// All limits on clients of one node.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    trusted: Vec<IpNet>,
+    proxy: ProxyConfig,
     connections: Arc<Semaphore>,
     unauthenticated: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
+    /// The first descriptor that no client gets.
+    reserve: u64,
     counters: Arc<Counters>,
     state: Mutex<State>,
 }
@@ -64,10 +66,11 @@ impl Limits {
         };
         let state = State { clients: Clients::new(allowed), tenants: HashMap::new() };
         Arc::new(Self {
-            trusted: config.proxy.trusted.clone(),
+            proxy: config.proxy.clone(),
             connections: permits(config.listen.max_connections),
             unauthenticated: permits(unauthenticated),
             proofs: permits(PROOF_PLACES),
+            reserve: descriptors::reserve(),
             counters,
             state: Mutex::new(state),
         })
@@ -79,12 +82,12 @@ impl Limits {
 
     /// Whether an address is a proxy that is believed.
     pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.trusted.iter().any(|network| network.contains(&peer))
+        self.proxy.trusts(peer)
     }
 
-    /// A place for a connection that was just accepted at `own`, until it is a session. A peer on this machine that is
-    /// over a limit gets one for a proof, as long as there are any.
+    /// A place for a connection that was just accepted at `own` with this descriptor, until it is a session. A peer on
+    /// this machine that is over a limit gets one for a proof, as long as there are any: hence nobody is left waiting in
+    /// the queue of the listener when descriptors are short, or proofs would wait there too.
     ///
     /// # Errors
     /// The limit that it is over; counted.
@@ -92,9 +95,10 @@ impl Limits {
         self: &Arc<Self>,
         peer: IpAddr,
         own: IpAddr,
+        descriptor: u64,
         now: Instant,
     ) -> Result<AcceptPlace, LimitFault> {
-        let fault = match self.accept_any(peer, now) {
+        let fault = match self.accept_any(peer, descriptor, now) {
             Ok(place) => return Ok(place),
             Err(fault) => fault,
         };
@@ -106,7 +110,15 @@ impl Limits {
         Err(self.counted(fault))
     }
 
-    fn accept_any(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<AcceptPlace, LimitFault> {
+    fn accept_any(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        descriptor: u64,
+        now: Instant,
+    ) -> Result<AcceptPlace, LimitFault> {
+        if descriptor >= self.reserve {
+            return Err(LimitFault::Descriptors);
+        }
         let connection = permit(&self.connections, LimitFault::Connections)?;
         let unauthenticated = permit(&self.unauthenticated, LimitFault::Unauthenticated)?;
         let mut place = AcceptPlace::new(connection, unauthenticated);

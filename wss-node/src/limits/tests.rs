@@ -12,7 +12,7 @@ fn limits(extra: &str) -> Arc<Limits> {
 }
 
 fn accept(limits: &Arc<Limits>, peer: &str) -> Result<AcceptPlace, LimitFault> {
-    limits.accept(peer.parse().unwrap(), OWN.parse().unwrap(), Instant::now())
+    limits.accept(peer.parse().unwrap(), OWN.parse().unwrap(), 9, Instant::now())
 }
 
 fn tenant(name: Option<&str>, sessions: u32) -> Tenant {
@@ -46,6 +46,17 @@ fn proofs_get_in_over_every_limit_of_the_peer() {
         let _first = accept(&limits, peer);
         assert!(accept(&limits, peer).unwrap().proof_only, "{peer}");
     }
+}
+
+#[test]
+fn the_last_tenth_of_the_descriptors_is_for_proofs() {
+    let limits = limits("");
+    let accept = |peer: &str, descriptor| {
+        limits.accept(peer.parse().unwrap(), OWN.parse().unwrap(), descriptor, Instant::now())
+    };
+    assert!(accept(FAR, limits.reserve - 1).is_ok());
+    assert_eq!(accept(FAR, limits.reserve).unwrap_err(), LimitFault::Descriptors);
+    assert!(accept(OWN, limits.reserve).unwrap().proof_only);
 }
 
 #[test]
