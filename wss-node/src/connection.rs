@@ -26,7 +26,7 @@ use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
 use crate::service::Node;
 use crate::tls::{self, Reason};
-use crate::upgrade::Admission;
+use crate::upgrade::Upgraded;
 use crate::{session, upgrade};
 
 /// For the end of a connection that is no session.
@@ -118,8 +118,12 @@ async fn serve<S>(node: &Arc<Node>, stream: S, client: Client, mut place: Accept
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some((stream, read_ahead, mut admission)) = Box::pin(http(node, stream, client, &place)).await else {
+    let Some((stream, read_ahead, upgraded)) = Box::pin(http(node, stream, client, &mut place)).await else {
         return;
+    };
+    let mut admission = match upgraded {
+        Upgraded::Session(admission) => *admission,
+        Upgraded::Close(goodbye) => return upgrade::say_goodbye(stream, goodbye).await,
     };
     place.becomes(&mut admission.place);
     if admission.grant.is_some() {
@@ -139,22 +143,23 @@ async fn http<S>(
     node: &Arc<Node>,
     stream: S,
     client: Client,
-    place: &AcceptPlace,
-) -> Option<(S, Bytes, Admission)>
+    place: &mut AcceptPlace,
+) -> Option<(S, Bytes, Upgraded)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = client.peer;
-    let upgraded = Mutex::<Option<(OnUpgrade, Admission)>>::default();
+    let place = Mutex::new(place);
+    let upgraded = Mutex::<Option<(OnUpgrade, Upgraded)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (client, upgraded) = (client.clone(), &upgraded);
+        let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
             if let Some(refusal) = without_certificate(node, &request, &client) {
                 return Ok(refusal);
             }
-            let (response, admission) = upgrade::answer(node, &request, client, place.proof_only).await;
-            if let Some(admission) = admission {
-                let taken = (hyper::upgrade::on(&mut request), admission);
+            let (response, admitted) = upgrade::answer(node, &request, client, place).await;
+            if let Some(admitted) = admitted {
+                let taken = (hyper::upgrade::on(&mut request), admitted);
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -173,10 +178,10 @@ where
         tracing::debug!(%peer, %error, "HTTP connection ended");
         return None;
     }
-    let (upgraded, admission) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let (upgraded, admitted) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, admission))
+    Some((parts.io.into_inner(), parts.read_buf, admitted))
 }
 
 /// The answer to a request whose client had to present a certificate and did not. Load balancers that ask how the node is
