@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::auth::TokenFault;
+use crate::limits::LimitFault;
+use crate::proxy::HeaderFault;
 use crate::tls::Reason;
+use crate::upgrade::Outcome;
 
 /// Counters of the whole node.
 #[derive(Debug, Default)]
@@ -14,8 +17,16 @@ pub(crate) struct Counters {
     pub(crate) handshakes: AtomicU64,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
-    /// Connections closed at once because `listen.max_connections` was reached.
+    /// Connections closed before TLS because a limit was reached.
     pub(crate) turned_away: AtomicU64,
+    /// Times a limit was reached, in the order of [`LimitFault::ALL`].
+    limits_reached: [AtomicU64; LimitFault::ALL.len()],
+    /// PROXY headers that were not taken, in the order of [`HeaderFault::ALL`].
+    proxy_headers_refused: [AtomicU64; HeaderFault::ALL.len()],
+    /// Connections to the plain listener from peers that are no trusted proxies.
+    pub(crate) plain_refused: AtomicU64,
+    /// Requests refused because their connection came without the client's certificate.
+    pub(crate) client_certificates_missing: AtomicU64,
     /// Times the breaker has opened.
     pub(crate) breaker_opened: AtomicU64,
     /// Times it has closed again.
@@ -24,6 +35,12 @@ pub(crate) struct Counters {
     pub(crate) publications_refused: AtomicU64,
     /// Upgrades refused because it was open.
     pub(crate) upgrades_refused: AtomicU64,
+    /// What became of requests for a session, in the order of [`Outcome::ALL`].
+    upgrades: [AtomicU64; Outcome::ALL.len()],
+    /// Decisions that were not told because of `audit.lines_per_second`.
+    pub(crate) audit_left_out: AtomicU64,
+    /// Lines that the audit file could not take.
+    pub(crate) audit_lost: AtomicU64,
     /// Publications accepted.
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
@@ -46,6 +63,27 @@ impl Counters {
     /// A handshake failed.
     pub(crate) fn handshake_failed(&self, reason: Reason) {
         Self::add(&self.handshake_failures[reason as usize]);
+    }
+
+    /// Somebody was over a limit.
+    pub(crate) fn limit_reached(&self, fault: LimitFault) {
+        Self::add(&self.limits_reached[fault as usize]);
+    }
+
+    /// A PROXY header was not taken.
+    pub(crate) fn proxy_header_refused(&self, fault: HeaderFault) {
+        Self::add(&self.proxy_headers_refused[fault as usize]);
+    }
+
+    /// How often somebody was over this limit.
+    #[cfg(test)]
+    pub(crate) fn limits_reached(&self, fault: LimitFault) -> u64 {
+        Self::get(&self.limits_reached[fault as usize])
+    }
+
+    /// A request for a session came to this.
+    pub(crate) fn upgrade(&self, outcome: Outcome) {
+        Self::add(&self.upgrades[outcome as usize]);
     }
 
     /// Failed handshakes by reason, without the reasons that did not occur.
@@ -75,8 +113,22 @@ impl Counters {
                 "wss_node.connections.turned_away",
                 "{connection}",
                 Kind::Counter,
-                "Connections closed at once because `listen.max_connections` was reached",
+                "Connections closed before TLS because a limit was reached",
                 &self.turned_away,
+            ),
+            (
+                "wss_node.plain.refused",
+                "{connection}",
+                Kind::Counter,
+                "Connections to the plain listener from peers that are not in `proxy.trusted`",
+                &self.plain_refused,
+            ),
+            (
+                "wss_node.client_certificates.missing",
+                "{request}",
+                Kind::Counter,
+                "Requests refused because `listen.client_auth = \"required\"` and none was presented",
+                &self.client_certificates_missing,
             ),
             (
                 "wss_node.breaker.opened",
@@ -121,6 +173,20 @@ impl Counters {
                 &self.deliveries,
             ),
             ("wss_node.tokens.accepted", "{token}", Kind::Counter, "Tokens accepted", &self.tokens_accepted),
+            (
+                "wss_node.audit.left_out",
+                "{decision}",
+                Kind::Counter,
+                "Decisions not told because of `audit.lines_per_second`",
+                &self.audit_left_out,
+            ),
+            (
+                "wss_node.audit.lost",
+                "{line}",
+                Kind::Counter,
+                "Lines that `audit.file` could not take",
+                &self.audit_lost,
+            ),
         ];
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
@@ -142,6 +208,36 @@ impl Counters {
                 kind: Kind::Counter,
                 help: "Tokens refused, by reason",
                 labels: &[("reason", reason)],
+                value: Self::get(counter),
+            });
+        }
+        for (fault, counter) in HeaderFault::ALL.into_iter().zip(&self.proxy_headers_refused) {
+            see(&Metric {
+                name: "wss_node.proxy_headers.refused",
+                unit: "{connection}",
+                kind: Kind::Counter,
+                help: "Connections closed because of their PROXY header, by reason",
+                labels: &[("error.type", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (fault, counter) in LimitFault::ALL.into_iter().zip(&self.limits_reached) {
+            see(&Metric {
+                name: "wss_node.limits.reached",
+                unit: "{time}",
+                kind: Kind::Counter,
+                help: "Connections and sessions refused, by the limit that was reached",
+                labels: &[("wss_node.limit", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (outcome, counter) in Outcome::ALL.into_iter().zip(&self.upgrades) {
+            see(&Metric {
+                name: "wss_node.upgrades",
+                unit: "{request}",
+                kind: Kind::Counter,
+                help: "Requests for a session, by what became of them",
+                labels: &[("outcome", outcome.as_str())],
                 value: Self::get(counter),
             });
         }
@@ -202,7 +298,7 @@ mod tests {
             counters.handshake_failed(reason);
         }
         counters.handshake_failed(Reason::PlainHttp);
-        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 17);
+        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 18);
         assert!(counters.handshake_failures().any(|found| found == (Reason::PlainHttp, 2)));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
@@ -11,20 +10,24 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditFileError};
 use crate::auth::AuthError;
+use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
-use crate::certs::{self, CertReader, CertWriter, prove};
+use crate::certs::{self, CertReader, CertWriter};
+use crate::client_auth::ClientCertificates;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::doors::Doors;
+use crate::drain::Drain;
 use crate::guard::Guard;
 use crate::hub::Hub;
-use crate::listener::Bound;
+use crate::limits::Limits;
 use crate::readiness::Readiness;
-use crate::tenant::Tenant;
+use crate::tenant::Tenants;
 use crate::tickets::Tickets;
-use crate::{admin, listener, tls};
+use crate::{admin, drain, limits, tls};
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -36,33 +39,45 @@ pub(crate) struct Node {
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
-    /// Those whom no other tenant claims.
-    pub(crate) tenant: Arc<Tenant>,
-    pub(crate) audit: Audit,
-    /// Cancelled when the node begins to stop.
+    pub(crate) tenants: Tenants,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clients: Arc<ClientCertificates>,
+    pub(crate) drain: Drain,
+    /// Cancelled when another process may take over the listeners: at the first signal.
+    pub(crate) handing_over: CancellationToken,
+    /// Cancelled when sessions begin to be closed, after `drain.delay`.
     pub(crate) stopping: CancellationToken,
+    /// Cancelled when nobody is let in any more.
+    pub(crate) closed: CancellationToken,
 }
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), RunError> {
+    fn new(config: Config, listener: OwnListener) -> Result<(Arc<Self>, CertWriter), RunError> {
         let (writer, reader) = certs::live(config.server_names.clone());
+        let reader = reader.for_unknown(config.listen.unknown_sni);
         let tickets = Arc::new(Tickets::new()?);
-        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
+        let provider = Arc::new(tls::provider());
+        let clients = ClientCertificates::new(&config.listen, provider, Arc::clone(&tickets));
+        let clients = Arc::new(clients.map_err(|error| RunError::ClientRoots(error.to_string()))?);
+        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets), &clients)?;
         let readiness = Arc::new(Readiness::new(config.server_names.clone()));
         let counters = Arc::<Counters>::default();
+        let audit = Arc::new(Audit::new(&config.audit, Arc::clone(&counters))?);
         let guard = Guard::new(
-            config.breaker.clone(),
-            config.server_names.clone(),
+            &config,
             reader.clone(),
             Arc::clone(&readiness),
             Arc::clone(&counters),
+            Arc::clone(&audit),
             tickets,
             listener,
         );
         let node = Self {
-            tenant: Arc::new(Tenant::everybody(&config)?),
-            audit: Audit::default(),
+            tenants: Tenants::new(&config)?,
+            audit,
+            limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
             reader,
@@ -70,7 +85,11 @@ impl Node {
             counters,
             hub: Arc::default(),
             guard: Arc::new(guard),
+            clients,
+            drain: Drain::default(),
+            handing_over: CancellationToken::new(),
             stopping: CancellationToken::new(),
+            closed: CancellationToken::new(),
         };
         Ok((Arc::new(node), writer))
     }
@@ -92,12 +111,23 @@ pub enum RunError {
     /// The configured roots.
     #[error("delivery.trust_roots: {0}")]
     Anchors(#[from] AnchorError),
+    /// Sockets that were handed over are not what was expected.
+    #[error(
+        "socket activation: {0}; name the sockets \"listen\" and \"plain\" (FileDescriptorName= of systemd)"
+    )]
+    Activation(String),
+    /// Roots of clients' certificates.
+    #[error("listen.client_roots: {0}")]
+    ClientRoots(String),
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// Tokens cannot be checked as configured.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// The audit file.
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order.
@@ -105,26 +135,29 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`], one line that names what to change.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    let listen_error = |key, address| move |source| RunError::Listen { key, address, source };
-    let bound =
-        Bound::bind(config.listen.address).map_err(listen_error("listen.address", config.listen.address))?;
+    let descriptors = limits::descriptors::raise();
+    let doors = Doors::bind(&config)?;
     let admin_listener = TcpListener::bind(config.admin.address)
         .await
-        .map_err(listen_error("admin.address", config.admin.address))?;
+        .map_err(|source| RunError::Listen { key: "admin.address", address: config.admin.address, source })?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
-    let (node, writer) = Node::new(config, prove::dialable(bound.address))?;
+    let listener = doors.own_listener(&config);
+    let (node, writer) = Node::new(config, listener)?;
 
     let (armed, mut is_armed) = watch::channel(false);
-    let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
+    let receiver = Receiver::new(&node, listener, validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
+    let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
-        listen = %bound.address,
+        listen = %doors.tls.address,
+        plain = doors.plain.as_ref().map(|plain| tracing::field::display(plain.address)),
         admin = %node.config.admin.address,
         names = node.config.server_names.join(", "),
+        descriptors,
         version = env!("CARGO_PKG_VERSION"),
         "node running; it listens as soon as it has a certificate"
     );
@@ -134,36 +167,33 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         // The receiver lives as long as this does.
         let _ = is_armed.wait_for(|armed| *armed).await;
     };
-    let address = bound.address;
-    let result = tokio::select! {
+    let opened = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = first_certificate => match bound.listen() {
-            Ok(listener) => {
-                tokio::select! {
-                    () = listener::serve(listener, Arc::clone(&node), connections.clone()) => {}
-                    () = shutdown.cancelled() => {}
-                }
-                Ok(())
-            }
-            Err(source) => Err(RunError::Listen { key: "listen.address", address, source }),
-        },
+        () = first_certificate => doors.open(&node, &connections),
     };
+    if opened.is_ok() {
+        shutdown.cancelled().await;
+    }
     stop(&node, &connections).await;
     receiving.abort();
     guarding.abort();
     administering.abort();
-    result
+    auditing.abort();
+    node.audit.flush().await;
+    opened
 }
 
-/// Readiness fails, sessions are told to go elsewhere, and the rest is cut off after `drain.timeout`.
+/// Readiness fails at once, sessions are told to go elsewhere one after the other, and the rest is cut off.
 async fn stop(node: &Node, connections: &TaskTracker) {
     node.readiness.drain();
-    let sessions = Counters::get(&node.counters.sessions);
-    node.stopping.cancel();
+    node.handing_over.cancel();
+    tokio::time::sleep(node.config.drain.delay).await;
     connections.close();
-    let limit: Duration = node.config.drain.timeout;
-    if tokio::time::timeout(limit, connections.wait()).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections cut off: they did not end within {limit:?}");
+    let summary = drain::sessions(node).await;
+    node.closed.cancel();
+    // Those that are no sessions, and the goodbyes of those that were.
+    if tokio::time::timeout(summary.left, connections.wait()).await.is_err() {
+        tracing::warn!("{} connections cut off: they did not end in time", connections.len());
     }
     let failures: Vec<_> = node
         .counters
@@ -171,7 +201,10 @@ async fn stop(node: &Node, connections: &TaskTracker) {
         .map(|(reason, count)| format!("{}={count}", reason.as_str()))
         .collect();
     tracing::info!(
-        sessions,
+        sessions = summary.sessions,
+        moved = summary.moved,
+        cut_off = summary.cut_off,
+        per_second = summary.rate,
         publications = Counters::get(&node.counters.publications),
         deliveries = Counters::get(&node.counters.deliveries),
         handshake_failures = failures.join(" "),
@@ -186,17 +219,26 @@ async fn stop(node: &Node, connections: &TaskTracker) {
 pub(crate) mod tests {
     use super::*;
     use crate::client::Client;
+    use crate::config::ProxyProtocol;
+    use crate::listener::{Bound, Door, HandOver, serve};
     use crate::upgrade::Admission;
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
-        Node::new(config(&["a.example"], extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
+        Node::new(config(&["a.example"], extra), own("127.0.0.1:1".parse().unwrap())).unwrap().0
     }
 
     /// Somebody far away, let in without a token.
     pub(crate) fn admission(node: &Node) -> Admission {
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
-        Admission { client: Client::of_socket(peer, local), tenant: Arc::clone(&node.tenant), grant: None }
+        let client = Client::of_socket(peer, local);
+        let tenant = Arc::clone(node.tenants.everybody());
+        let place = node.limits.session(client.address, &tenant).unwrap();
+        Admission { client, tenant, grant: None, place }
+    }
+
+    fn own(address: SocketAddr) -> OwnListener {
+        OwnListener { address, proxied: false }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
@@ -215,6 +257,7 @@ pub(crate) mod tests {
     impl Drop for Listening {
         fn drop(&mut self) {
             self.node.stopping.cancel();
+            self.node.closed.cancel();
         }
     }
 
@@ -223,14 +266,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
-        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = bound.address;
-        let (node, writer) = Node::new(config(names, extra), address).unwrap();
+        let (node, writer) = Node::new(config(names, extra), own(address)).unwrap();
         let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
         let (armed, _) = watch::channel(false);
-        let receiver = Receiver::new(&node, address, validator, writer, armed);
+        let receiver = Receiver::new(&node, own(address), validator, writer, armed);
         tokio::spawn(Arc::clone(&node.guard).run());
-        tokio::spawn(listener::serve(bound.listen().unwrap(), Arc::clone(&node), TaskTracker::new()));
+        let door = Door { tls: true, proxy_protocol: ProxyProtocol::Off };
+        let (listener, connections) = (bound.listen().unwrap(), TaskTracker::new());
+        tokio::spawn(serve(listener, door, HandOver::Nobody, Arc::clone(&node), connections));
         Listening { node, receiver, address }
     }
 }

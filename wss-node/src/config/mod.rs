@@ -21,9 +21,12 @@ pub use listen::{
 };
 use rustls_pki_types::ServerName;
 pub use sealwire_config::{ConfigError, Log};
-use sealwire_config::{Fault, absolute_path, duration};
+use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
 use serde::Deserialize;
 pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
+
+pub use crate::host::HostPattern;
+pub use crate::origin::OriginPattern;
 
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sealwire/wss-node.toml";
@@ -169,7 +172,7 @@ impl Default for AdminConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
     /// Between the end of readiness and the first close, for load balancers to notice.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration_or_zero")]
     pub delay: Duration,
     /// Sessions are closed at an even rate within this time, or faster if so few that other nodes take them easily.
     #[serde(deserialize_with = "duration")]
@@ -270,7 +273,7 @@ impl Config {
         }
         self.breaker.check()?;
         self.log.check()?;
-        gate::check(&self.gate, &self.token, &self.tenant)
+        gate::check(&self.gate, &self.token, &self.tenant, &self.listen.path)
     }
 }
 
