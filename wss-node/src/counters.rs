@@ -49,6 +49,12 @@ pub(crate) struct Counters {
     pub(crate) tokens_accepted: AtomicU64,
     /// Tokens that did not, in the order of [`TokenFault::NAMES`].
     tokens_refused: [AtomicU64; TokenFault::NAMES.len()],
+    /// Fetches of key sets that brought keys.
+    pub(crate) jwks_fetched: AtomicU64,
+    /// Those that did not.
+    pub(crate) jwks_failed: AtomicU64,
+    /// Keys in them that are of no use, counted when a set changes.
+    pub(crate) jwks_keys_skipped: AtomicU64,
 }
 
 impl Counters {
@@ -173,6 +179,27 @@ impl Counters {
                 &self.deliveries,
             ),
             ("wss_node.tokens.accepted", "{token}", Kind::Counter, "Tokens accepted", &self.tokens_accepted),
+            (
+                "wss_node.jwks.fetched",
+                "{fetch}",
+                Kind::Counter,
+                "Fetches of token keys that brought keys",
+                &self.jwks_fetched,
+            ),
+            (
+                "wss_node.jwks.failed",
+                "{fetch}",
+                Kind::Counter,
+                "Fetches of token keys that brought none; the last keys stay in use",
+                &self.jwks_failed,
+            ),
+            (
+                "wss_node.jwks.keys_skipped",
+                "{key}",
+                Kind::Counter,
+                "Keys of no use in fetched sets, counted when a set changes",
+                &self.jwks_keys_skipped,
+            ),
             (
                 "wss_node.audit.left_out",
                 "{decision}",

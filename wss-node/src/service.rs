@@ -149,6 +149,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
+    for verifier in node.tenants.verifiers() {
+        verifier.start(&node.counters, &node.closed);
+    }
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(

@@ -66,6 +66,10 @@ impl Cli {
         let done = match self.command {
             Command::Run => start(config),
             Command::Config(_) => {
+                if let Err(error) = config.check_files(&self.config) {
+                    eprintln!("wss-node: {error}");
+                    return ExitCode::from(2);
+                }
                 println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
                 Ok(())
             }

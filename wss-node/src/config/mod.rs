@@ -25,6 +25,8 @@ use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
 use serde::Deserialize;
 pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
 
+use crate::tenant::Tenants;
+
 pub use crate::host::HostPattern;
 pub use crate::origin::OriginPattern;
 
@@ -225,6 +227,18 @@ impl Config {
             figment.extract().map_err(|error| ConfigError::from_figment(path, text, PREFIX, &error))?;
         config.check().map_err(|fault| ConfigError::from_fault(path, text, fault))?;
         Ok(config)
+    }
+
+    /// Reads the files that tokens are checked with, as the node does when it starts; `path` is that of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check_files(&self, path: &Path) -> Result<(), ConfigError> {
+        let Err(error) = Tenants::new(self) else { return Ok(()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
+        Err(ConfigError::from_fault(path, &text, error.fault()))
     }
 
     /// What the types cannot say.
