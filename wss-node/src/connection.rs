@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use crate::client::Client;
 use crate::config::ProxyProtocol;
 use crate::counters::Counters;
 use crate::drain::Timed;
-use crate::handshake::{self, Stream};
+use crate::handshake;
 use crate::limits::{AcceptPlace, is_this_machine};
 use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
@@ -134,7 +135,7 @@ where
 }
 
 /// Ends TLS in good order. A peer that does not take it has its own reasons.
-async fn goodbye(mut stream: Stream) {
+async fn goodbye<S: AsyncWrite + Unpin>(mut stream: S) {
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
 }
 
@@ -150,18 +151,20 @@ where
 {
     let peer = client.peer;
     let place = Mutex::new(place);
-    let upgraded = Mutex::<Option<(OnUpgrade, Upgraded)>>::default();
+    let upgraded = Mutex::<Option<(OnUpgrade, Option<Upgraded>)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
-            if let Some(refusal) = without_certificate(node, &request, &client) {
-                return Ok(refusal);
+            let (mut response, admitted) = match without_certificate(node, &request, &client) {
+                Some(refusal) => (refusal, None),
+                None => upgrade::answer(node, &request, client, place).await,
+            };
+            if admitted.is_none() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            let (response, admitted) = upgrade::answer(node, &request, client, place).await;
-            if let Some(admitted) = admitted {
-                let taken = (hyper::upgrade::on(&mut request), admitted);
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
-            }
+            // A refused one too: hyper then leaves the stream to us to be ended.
+            let taken = (hyper::upgrade::on(&mut request), admitted);
+            *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -170,7 +173,6 @@ where
         .header_read_timeout(node.config.listen.head_timeout)
         .max_buf_size(node.config.listen.head_bytes)
         .max_headers(MAX_HEADERS)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
@@ -181,7 +183,12 @@ where
     let (upgraded, admitted) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, admitted))
+    let stream = parts.io.into_inner();
+    let Some(admitted) = admitted else {
+        goodbye(stream).await;
+        return None;
+    };
+    Some((stream, parts.read_buf, admitted))
 }
 
 /// The answer to a request whose client had to present a certificate and did not. Load balancers that ask how the node is
