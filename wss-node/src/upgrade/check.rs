@@ -66,15 +66,14 @@ async fn found(
         return Err(Refusal::new(Outcome::MethodNotAllowed, ""));
     }
     let arrived = arrival::arrive(node, head, client, place);
-    let host = arrived.inspect_err(|refusal| node.refused(refusal, client, None, head))?;
-    let name = host.as_ref().map(Authority::name);
-    let site = node.tenants.site(name);
+    let arrival = arrived.inspect_err(|refusal| node.refused(refusal, client, None, head))?;
+    let site = node.tenants.site(arrival.name());
     let asked = endpoint(head.uri.query());
     let path = asked.as_deref().or(site.only_path()).unwrap_or(&node.config.listen.path);
-    let routed = route::route(&node.tenants, name, arrival::handshake(node, client), path);
+    let routed = route::route(&node.tenants, arrival.name(), arrival.handshake(), path);
     let tenant = routed.inspect_err(|refusal| node.refused(refusal, client, None, head))?;
     let refused = |refusal: &Refusal| node.refused(refusal, client, Some(tenant), head);
-    let allowed = page(head, &tenant.gate, host.as_ref()).inspect_err(refused)?;
+    let allowed = page(head, &tenant.gate, arrival.host.as_ref()).inspect_err(refused)?;
     let mut response = if head.method == Method::OPTIONS {
         preflight(&tenant.token)
     } else {
