@@ -1,6 +1,8 @@
 //! `GET /connect/check`: the gate without an upgrade. Scripts in browsers see every refused WebSocket as 1006; here a
 //! page of an allowed origin learns why. Others learn nothing: not whether, not why.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -15,6 +17,7 @@ use super::head::{Head, Several, several};
 use super::refusal::{Outcome, Refusal};
 use super::room::Room;
 use super::{admit, origin, route};
+use crate::auth::decoded;
 use crate::client::Client;
 use crate::config::{GateConfig, TokenConfig};
 use crate::host::Authority;
@@ -89,10 +92,9 @@ async fn found(
     Ok(response)
 }
 
-/// The endpoint that is asked about, as the query has it: `path=/acme/websocket`, unencoded or with `%2F`.
-fn endpoint(query: Option<&str>) -> Option<String> {
-    let path = query?.split('&').find_map(|pair| pair.strip_prefix("path="))?;
-    Some(path.replace("%2F", "/").replace("%2f", "/"))
+/// The endpoint that is asked about, as the query has it: `path=/acme/websocket`, percent-encoded or not.
+fn endpoint(query: Option<&str>) -> Option<Cow<'_, str>> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("path=")).map(decoded)
 }
 
 /// Whether the page behind a request may ask; gives its Origin, if it comes from elsewhere.

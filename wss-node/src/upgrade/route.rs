@@ -50,7 +50,7 @@ mod tests {
                     [[tenant]]\nname = \"one\"\nhosts = [\"one.example\", \"*.one.example\"]\n\
                     [[tenant]]\nname = \"two\"\nhosts = [\"two.example\"]\npath = \"/two\"\n\
                     [[tenant]]\nname = \"address\"\nhosts = [\"192.0.2.1\"]";
-        let tenants = Tenants::new(&Config::from_text("n.toml".as_ref(), text).unwrap());
+        let tenants = Tenants::new(&Config::from_text("n.toml".as_ref(), text).unwrap()).unwrap();
         let path = "/connection/websocket";
         let routed = |host, handshake, path| match route(&tenants, host, handshake, path) {
             Ok(tenant) => tenant.name.clone().unwrap_or_else(|| "*".to_owned()),
