@@ -36,4 +36,5 @@ mod tls;
 mod upgrade;
 
 pub use audit::AuditFileError;
+pub use auth::AuthError;
 pub use service::{RunError, run};

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{Audit, AuditFileError};
+use crate::auth::AuthError;
 use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
@@ -74,7 +75,7 @@ impl Node {
             listener,
         );
         let node = Self {
-            tenants: Tenants::new(&config),
+            tenants: Tenants::new(&config)?,
             audit,
             limits: Limits::new(&config, Arc::clone(&counters)),
             config,
@@ -124,6 +125,9 @@ pub enum RunError {
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
+    /// Tokens cannot be checked as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order.
