@@ -11,6 +11,7 @@
 pub mod answer;
 mod channel;
 mod draft;
+pub mod follow;
 pub mod position;
 pub mod publication;
 pub mod rules;
