@@ -8,6 +8,7 @@ mod admin;
 mod audit;
 mod auth;
 mod breaker;
+pub mod broker;
 mod certs;
 pub mod cli;
 mod client;

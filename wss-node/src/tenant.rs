@@ -16,7 +16,7 @@ pub(crate) struct Tenant {
     pub(crate) sessions: u32,
     pub(crate) gate: GateConfig,
     pub(crate) token: TokenConfig,
-    /// Checks its tokens.
+    /// Checks its tokens; shared by all whose section is the same.
     pub(crate) verifier: Arc<Verifier>,
 }
 
@@ -31,22 +31,18 @@ impl Tenant {
         Ok(Self { name: None, channel_prefix: String::new(), sessions: 0, gate, token, verifier })
     }
 
-    /// The one at a position among the configured ones.
-    fn new(position: usize, tenant: &TenantConfig, everybody: &Self) -> Result<Self, AuthError> {
-        let (token, verifier) = match &tenant.token {
-            Some(token) => {
-                let verifier = Verifier::new(token, &format!("tenant.{position}.token"))?;
-                (token.clone(), Arc::new(verifier))
-            }
-            // One key set, fetched once for all.
-            None => (everybody.token.clone(), Arc::clone(&everybody.verifier)),
+    /// The one at `position` of the configuration; what it leaves out is as for `everybody`.
+    fn new(tenant: &TenantConfig, position: usize, everybody: &Self) -> Result<Self, AuthError> {
+        let verifier = match &tenant.token {
+            Some(token) => Arc::new(Verifier::new(token, &format!("tenant.{position}.token"))?),
+            None => Arc::clone(&everybody.verifier),
         };
         Ok(Self {
             name: Some(tenant.name.clone()),
             channel_prefix: tenant.channel_prefix.clone(),
             sessions: tenant.sessions,
             gate: tenant.gate.clone().unwrap_or_else(|| everybody.gate.clone()),
-            token,
+            token: tenant.token.clone().unwrap_or_else(|| everybody.token.clone()),
             verifier,
         })
     }
@@ -81,14 +77,14 @@ impl Tenants {
     /// Those of a configuration that was checked.
     ///
     /// # Errors
-    /// [`AuthError`]: somebody's tokens cannot be checked as configured.
+    /// [`AuthError`]: the tokens of one cannot be checked as configured.
     pub(crate) fn new(config: &Config) -> Result<Self, AuthError> {
         let everybody = Arc::new(Tenant::everybody(config)?);
         let mut elsewhere = Site(vec![(config.listen.path.clone(), Arc::clone(&everybody))]);
         let mut sites = Vec::<(HostPattern, Site)>::new();
         for (position, tenant) in config.tenant.iter().enumerate() {
             let path = tenant.path.as_ref().unwrap_or(&config.listen.path);
-            let made = Arc::new(Tenant::new(position, tenant, &everybody)?);
+            let made = Arc::new(Tenant::new(tenant, position, &everybody)?);
             let endpoint = || (path.clone(), Arc::clone(&made));
             if tenant.hosts.is_empty() {
                 elsewhere.0.push(endpoint());
@@ -102,6 +98,12 @@ impl Tenants {
         }
         sites.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
         Ok(Self { sites, elsewhere })
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        let sites = self.sites.iter().map(|(_, site)| site).chain([&self.elsewhere]);
+        sites.flat_map(|site| site.0.iter().map(|(_, tenant)| tenant))
     }
 
     /// That of everybody whom no other claims.

@@ -2,10 +2,16 @@
 //!
 //! `extract -> Verifier::verify -> Grant`. [`verify`] does the same and counts.
 
+mod claims;
 mod error;
 mod extract;
 mod fault;
+mod introspection;
+mod jwks;
+mod jwt;
+mod keys;
 mod verifier;
+mod web;
 
 pub use error::AuthError;
 pub(crate) use extract::{decoded, extract, loggable};

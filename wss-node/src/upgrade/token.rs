@@ -29,14 +29,14 @@ fn is_needed(config: &TokenConfig) -> bool {
 
 fn refused(fault: TokenFault) -> Refusal {
     let refusal = match fault {
-        TokenFault::Missing => Refusal::new(Outcome::TokenMissing, "a token is required"),
+        TokenFault::Missing => Refusal::new(Outcome::TokenMissing, "a token is needed"),
         TokenFault::Unavailable { retry_after } => {
             let seconds = retry_after.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX);
             Refusal::new(Outcome::TokenUnavailable, "tokens cannot be checked now")
                 .retry_after(seconds.max(1))
         }
         // What is wrong with it is told where only its own page reads it.
-        _ => Refusal::new(Outcome::TokenRefused, "the token is refused"),
+        _ => Refusal::new(Outcome::TokenRefused, "the token does not let you in"),
     };
     Refusal { reason: format!("token_{}", fault.as_str()).into(), ..refusal.detail(fault.to_string()) }
 }
