@@ -3,9 +3,13 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sealwire_tests::asking::{Answer, Asker, upgrade};
 use sealwire_tests::eventually;
 use sealwire_tests::process::Process;
@@ -422,4 +426,79 @@ async fn the_audit_file_is_turned_over_and_a_flood_is_told_in_sum() {
     let ran = sealwire_tests::process::run(&mut world.node_command("node-1"));
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("audit.file: cannot open /nonexistent/audit: No such file"), "{ran:?}");
+}
+
+/// A JWT of HS256 with these claims.
+fn jwt(secret: &[u8], claims: &Value) -> String {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let text =
+        format!("{}.{}", encode(br#"{"alg":"HS256","typ":"JWT"}"#), encode(claims.to_string().as_bytes()));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    format!("{text}.{}", encode(hmac::sign(&key, text.as_bytes()).as_ref()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_lets_in_and_what_is_wrong_with_it_is_told_where_only_its_page_reads_it() {
+    let secret = b"0123456789abcdef0123456789abcdef";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hs256");
+    std::fs::write(&path, secret).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let extra = format!(
+        "[token]\nat = \"upgrade\"\nquery = \"token\"\nhs256_secret = {path:?}\n\
+         [[tenant]]\nname = \"close\"\npath = \"/close\"\n[tenant.gate]\nreject = \"close\"\n\
+         [[tenant]]\nname = \"down\"\npath = \"/down\"\n\
+         [tenant.token]\nat = \"upgrade\"\njwks = \"http://127.0.0.1:1/jwks\"\n"
+    );
+    let gate = gate(&["node.test"], &extra).await;
+    let now = jiff::Timestamp::now().as_second();
+    let good = jwt(secret, &json!({"sub": "ann", "exp": now + 600}));
+    let expired = jwt(secret, &json!({"sub": "ann", "exp": now - 600}));
+    let forged = jwt(b"another-secret-of-thirty-two-bytes", &json!({"sub": "ann", "exp": now + 600}));
+    let bearer = |token: &str| format!("Authorization: Bearer {token}");
+
+    check(&gate.asker.upgrade(PATH, &[]).await.unwrap(), 403, "a token is needed\n", &[]);
+    assert_eq!(gate.asker.upgrade(PATH, &[&bearer(&good)]).await.unwrap().status, 101);
+    assert_eq!(gate.asker.upgrade(&format!("{PATH}?token={good}"), &[]).await.unwrap().status, 101);
+    let refused = "the token does not let you in\n";
+    for bad in [&expired, &forged, "rubbish"] {
+        check(&gate.asker.upgrade(PATH, &[&bearer(bad)]).await.unwrap(), 403, refused, &[]);
+        check(&gate.asker.upgrade(&format!("{PATH}?token={bad}"), &[]).await.unwrap(), 403, refused, &[]);
+    }
+    let twice = gate.asker.upgrade(&format!("{PATH}?token={good}"), &[&bearer(&good)]).await.unwrap();
+    check(&twice, 403, refused, &[]);
+
+    let page = "Origin: https://node.test";
+    for (token, reason) in [
+        (None, json!("token_missing")),
+        (Some(&expired), json!("token_expired")),
+        (Some(&forged), json!("token_signature")),
+        (Some(&good), Value::Null),
+    ] {
+        let header = token.map(|token| bearer(token)).unwrap_or_default();
+        for path in [PATH, "/close"] {
+            let request =
+                format!("GET /connect/check?path={path} HTTP/1.1\nHost: node.test\n{page}\n{header}");
+            let answer = gate.asker.ask(&request).await.unwrap();
+            let told: Value = serde_json::from_str(&answer.body).unwrap();
+            assert_eq!(told, json!({"ok": reason.is_null(), "reason": reason, "retry_after": null}));
+        }
+    }
+
+    let answer = gate.asker.upgrade("/close", &[page]).await.unwrap();
+    assert_eq!(answer.until_closed().await.unwrap(), b"\x88\x0f\x0f\xa1token_missing");
+    let answer = gate.asker.upgrade("/close", &[page, &bearer(&expired)]).await.unwrap();
+    assert_eq!(answer.until_closed().await.unwrap(), b"\x88\x0f\x0f\xa1token_refused");
+
+    let down = gate.asker.upgrade("/down", &[&bearer(&good)]).await.unwrap();
+    assert_eq!((down.status, down.body.as_str()), (503, "tokens cannot be checked now\n"), "{down:?}");
+    assert!(down.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+
+    let line = gate.node.line("what=\"token_refused\"", PATIENCE);
+    assert!(line.contains("token expired"), "{line}");
+    let _told = gate.node.line("what=\"token_unavailable\"", PATIENCE);
+    for token in [&good, &expired, &forged] {
+        let signature = token.rsplit('.').next().unwrap();
+        assert_eq!(gate.node.count(signature), 0, "no token in the log");
+    }
 }
