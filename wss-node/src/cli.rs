@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
 use crate::service;
+use crate::telemetry::Telemetry;
 
 /// A secure WebSocket node whose certificates are swapped live and proven to be served.
 #[derive(Debug, Parser)]
@@ -74,10 +76,11 @@ fn start(config: Config) -> Result<(), String> {
     config.log.start();
     let failed = |error: std::io::Error| format!("cannot start: {error}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let telemetry = Telemetry::start(&config).map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        service::run(config, shutdown).await.map_err(|error| error.to_string())
+        service::run(config, Arc::new(telemetry), shutdown).await.map_err(|error| error.to_string())
     })
 }
 

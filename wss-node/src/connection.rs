@@ -52,7 +52,9 @@ pub(crate) async fn run(
         Err(_) => return failed(&node, &client, Reason::Timeout, &format!("not done within {limit:?}")),
     };
     Counters::add(&node.counters.handshakes);
-    client.tls = Some(Box::new(tls::facts(stream.get_ref().1, began.elapsed())));
+    let facts = tls::facts(stream.get_ref().1, began.elapsed());
+    node.telemetry.histograms().handshake(&facts);
+    client.tls = Some(Box::new(facts));
     if stream.get_ref().1.alpn_protocol() == Some(DRILL_ALPN) {
         // It has seen what it came for.
         return goodbye(stream).await;
@@ -112,7 +114,9 @@ where
     let service = service_fn(|mut request: Request<Incoming>| {
         let (client, upgraded) = (client.clone(), &upgraded);
         async move {
+            let began = Instant::now();
             let (response, admission) = upgrade::answer(node, &request, client, place.proof_only).await;
+            node.telemetry.histograms().request(request.method(), response.status(), began.elapsed());
             if let Some(admission) = admission {
                 let taken = (hyper::upgrade::on(&mut request), admission);
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);

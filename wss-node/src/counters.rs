@@ -151,6 +151,8 @@ pub(crate) enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Spread over buckets.
+    Histogram,
 }
 
 /// Counts something as long as it is held.

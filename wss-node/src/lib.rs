@@ -21,6 +21,7 @@ mod protocol;
 mod readiness;
 mod service;
 mod session;
+pub mod telemetry;
 mod tenant;
 mod tickets;
 mod tls;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
@@ -21,6 +21,7 @@ use crate::guard::Guard;
 use crate::hub::Hub;
 use crate::listener::Bound;
 use crate::readiness::Readiness;
+use crate::telemetry::Telemetry;
 use crate::tenant::Tenant;
 use crate::tickets::Tickets;
 use crate::{admin, listener, tls};
@@ -38,13 +39,18 @@ pub(crate) struct Node {
     /// Those whom no other tenant claims.
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) audit: Audit,
+    pub(crate) telemetry: Arc<Telemetry>,
     /// Cancelled when the node begins to stop.
     pub(crate) stopping: CancellationToken,
 }
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
+    fn new(
+        config: Config,
+        telemetry: Arc<Telemetry>,
+        listener: SocketAddr,
+    ) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
         let (writer, reader) = certs::live(config.server_names.clone());
         let tickets = Arc::new(Tickets::new()?);
         let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
@@ -62,6 +68,7 @@ impl Node {
         let node = Self {
             tenant: Arc::new(Tenant::everybody(&config)),
             audit: Audit::default(),
+            telemetry,
             config,
             tls,
             reader,
@@ -71,7 +78,9 @@ impl Node {
             guard: Arc::new(guard),
             stopping: CancellationToken::new(),
         };
-        Ok((Arc::new(node), writer))
+        let node = Arc::new(node);
+        node.telemetry.observe(&node);
+        Ok((node, writer))
     }
 }
 
@@ -96,11 +105,15 @@ pub enum RunError {
     Tls(#[from] rustls::Error),
 }
 
-/// Runs the node until `shutdown`, then closes sessions in good order.
+/// Runs the node until `shutdown`, then closes sessions in good order. `telemetry` is to be stopped afterwards.
 ///
 /// # Errors
 /// [`RunError`], one line that names what to change.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    telemetry: Arc<Telemetry>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let listen_error = |key, address| move |source| RunError::Listen { key, address, source };
     let bound =
         Bound::bind(config.listen.address).map_err(listen_error("listen.address", config.listen.address))?;
@@ -108,7 +121,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         .await
         .map_err(listen_error("admin.address", config.admin.address))?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
-    let (node, writer) = Node::new(config, prove::dialable(bound.address))?;
+    let (node, writer) = Node::new(config, telemetry, prove::dialable(bound.address))?;
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
@@ -153,6 +166,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
 
 /// Readiness fails, sessions are told to go elsewhere, and the rest is cut off after `drain.timeout`.
 async fn stop(node: &Node, connections: &TaskTracker) {
+    let began = Instant::now();
     node.readiness.drain();
     let sessions = Counters::get(&node.counters.sessions);
     node.stopping.cancel();
@@ -161,6 +175,7 @@ async fn stop(node: &Node, connections: &TaskTracker) {
     if tokio::time::timeout(limit, connections.wait()).await.is_err() {
         tracing::warn!(left = connections.len(), "connections cut off: they did not end within {limit:?}");
     }
+    node.telemetry.histograms().drain(began.elapsed());
     let failures: Vec<_> = node
         .counters
         .handshake_failures()
@@ -186,7 +201,14 @@ pub(crate) mod tests {
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
-        Node::new(config(&["a.example"], extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
+        node_and_writer(extra).0
+    }
+
+    /// The same, and what changes its certificates.
+    pub(crate) fn node_and_writer(extra: &str) -> (Arc<Node>, CertWriter) {
+        let config = config(&["a.example"], extra);
+        let telemetry = Arc::new(Telemetry::start(&config).unwrap());
+        Node::new(config, telemetry, "127.0.0.1:1".parse().unwrap()).unwrap()
     }
 
     /// Somebody far away, let in without a token.
@@ -221,7 +243,9 @@ pub(crate) mod tests {
     pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
         let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = bound.address;
-        let (node, writer) = Node::new(config(names, extra), address).unwrap();
+        let config = config(names, extra);
+        let telemetry = Arc::new(Telemetry::start(&config).unwrap());
+        let (node, writer) = Node::new(config, telemetry, address).unwrap();
         let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
         let (armed, _) = watch::channel(false);
         let receiver = Receiver::new(&node, address, validator, writer, armed);

@@ -43,7 +43,7 @@ pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, admission: Admission)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let peer = admission.client.peer;
+    let (peer, began) = (admission.client.peer, Instant::now());
     let _counted = Gauge::up(&node.counters.sessions);
     let limits = Limits::default().max_payload_len(Some(node.config.session.message_bytes));
     let mut socket = ServerBuilder::new().limits(limits).serve(stream);
@@ -52,6 +52,7 @@ where
     tracing::debug!(%peer, client = commands.client(), "session open");
     let end =
         Session { node, socket: &mut socket, outbound: &outbound, commands: &mut commands }.serve().await;
+    node.telemetry.histograms().session(began.elapsed());
     // Nothing more is to be queued for it.
     let client = commands.client().to_owned();
     drop(commands);
