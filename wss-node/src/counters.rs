@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use sealwire_metrics::{Kind, Metric};
+
 use crate::tls::Reason;
 
 /// Counters of the whole node.
@@ -129,30 +131,6 @@ impl Counters {
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
-}
-
-/// A number as it is told to others.
-#[derive(Debug)]
-pub(crate) struct Metric<'a> {
-    /// By the conventions of OpenTelemetry: dots between the parts, no unit, no `total`.
-    pub(crate) name: &'static str,
-    /// UCUM: `{session}`, `By`, `s`.
-    pub(crate) unit: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
-    pub(crate) labels: &'a [(&'static str, &'a str)],
-    pub(crate) value: u64,
-}
-
-/// What its value does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Spread over buckets.
-    Histogram,
 }
 
 /// Counts something as long as it is held.

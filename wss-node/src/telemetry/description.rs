@@ -1,25 +1,8 @@
-//! What a metric is, without its value: what exporters and docs/metrics.md are told.
+//! What everything that is counted means: what exporters and docs/metrics.md are told.
 
-use crate::counters::{Counters, Kind, Metric};
+use sealwire_metrics::Description;
 
-/// A metric without its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Description {
-    /// By the conventions of OpenTelemetry.
-    pub(crate) name: &'static str,
-    /// UCUM: `{session}`, `By`, `s`.
-    pub(crate) unit: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
-    pub(crate) labels: Vec<&'static str>,
-}
-
-impl Description {
-    pub(crate) fn of(metric: &Metric<'_>) -> Self {
-        let Metric { name, unit, kind, help, labels, .. } = *metric;
-        Self { name, unit, kind, help, labels: labels.iter().map(|(key, _)| *key).collect() }
-    }
-}
+use crate::counters::Counters;
 
 /// Of everything that is counted, each once.
 pub(crate) fn of_counters(counters: &Counters) -> Vec<Description> {

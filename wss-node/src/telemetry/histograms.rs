@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter};
+use sealwire_metrics::Description;
 
-use super::description::Description;
 use crate::client::TlsFacts;
 use crate::counters::Kind;
 

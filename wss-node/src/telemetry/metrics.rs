@@ -9,8 +9,9 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
+use sealwire_metrics::Description;
 
-use super::description::{self, Description};
+use super::description;
 use super::histograms::Histograms;
 use super::process;
 use super::standing::STANDING;
@@ -148,6 +149,8 @@ pub(super) fn descriptions() -> Vec<Description> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use sealwire_metrics::check_page;
+
     use super::*;
     use crate::certs::validate::tests::{bundle_for, checked};
     use crate::counters::Counters;
@@ -210,5 +213,26 @@ mod tests {
     fn names_are_unique() {
         let all = descriptions();
         assert_eq!(all.iter().map(|one| one.name).collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn metrics_page() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        check_page(page.as_ref(), "The node", &descriptions()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_page_has_the_names_that_prometheus_sees() {
+        let (node, mut writer) = node_and_writer("");
+        writer.swap_in(checked(&bundle_for("web", 7, &["a.example"])));
+        node.telemetry.histograms().session(TOOK);
+        let text = node.telemetry.prometheus().unwrap();
+        let told: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let all = descriptions();
+        let known: BTreeSet<_> =
+            all.iter().map(|one| format!("{} {}", one.prometheus_name(), one.kind.as_str())).collect();
+        let unknown: Vec<_> = told.iter().filter(|line| !known.contains(**line)).collect();
+        assert_eq!(unknown, [&"target_info gauge"]);
+        assert!(told.len() > all.len() / 2);
     }
 }

@@ -1,8 +1,8 @@
 //! What is measured when somebody looks: certificates, breaker, readiness, the process. Nothing is kept for it.
 
 use jiff::Timestamp;
+use sealwire_metrics::Description;
 
-use super::description::Description;
 use super::process;
 use crate::counters::Kind;
 use crate::service::Node;
