@@ -73,15 +73,27 @@ impl Cli {
 }
 
 fn start(config: Config) -> Result<(), String> {
-    config.log.start();
     let failed = |error: std::io::Error| format!("cannot start: {error}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    let telemetry = Telemetry::start(&config).map_err(|error| error.to_string())?;
-    runtime.block_on(async {
+    let telemetry = {
+        let _within = runtime.enter();
+        Arc::new(Telemetry::start(&config).map_err(|error| error.to_string())?)
+    };
+    config.log.start_with(telemetry.log_layer());
+    let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        service::run(config, Arc::new(telemetry), shutdown).await.map_err(|error| error.to_string())
-    })
+        let result = service::run(config, Arc::clone(&telemetry), shutdown).await;
+        if let Err(error) = &result {
+            // For the collector; the terminal gets it below.
+            tracing::error!(%error, "node not running");
+        }
+        telemetry.stop().await;
+        result.map_err(|error| error.to_string())
+    });
+    // A collector that does not answer must not keep us here.
+    runtime.shutdown_background();
+    result
 }
 
 /// The first signal stops in good order, the second at once.

@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use opentelemetry::trace::FutureExt;
 use sealwire_proto::probe::DRILL_ALPN;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +21,7 @@ use crate::client::Client;
 use crate::counters::Counters;
 use crate::listener::Place;
 use crate::service::Node;
+use crate::telemetry::trace::Trace;
 use crate::tls::{self, Reason};
 use crate::upgrade::Admission;
 use crate::{session, upgrade};
@@ -48,26 +50,39 @@ pub(crate) async fn run(
     let handshake = Box::pin(handshake(&acceptor, tcp));
     let stream = match tokio::time::timeout(limit, handshake).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err((reason, detail))) => return failed(&node, &client, reason, &detail),
-        Err(_) => return failed(&node, &client, Reason::Timeout, &format!("not done within {limit:?}")),
+        Ok(Err((reason, detail))) => return failed(&node, &client, began, reason, &detail),
+        Err(_) => {
+            return failed(&node, &client, began, Reason::Timeout, &format!("not done within {limit:?}"));
+        }
     };
     Counters::add(&node.counters.handshakes);
     let facts = tls::facts(stream.get_ref().1, began.elapsed());
     node.telemetry.histograms().handshake(&facts);
+    node.counters.agreed.add(&facts);
     client.tls = Some(Box::new(facts));
     if stream.get_ref().1.alpn_protocol() == Some(DRILL_ALPN) {
         // It has seen what it came for.
         return goodbye(stream).await;
     }
-    let Some((stream, read_ahead, admission)) = Box::pin(http(&node, stream, client, &place)).await else {
+    let Some((stream, read_ahead, admission, trace)) = Box::pin(http(&node, stream, client, &place)).await
+    else {
         return;
     };
-    session::run(&node, session::Prefixed::new(stream, read_ahead), admission).await;
+    let session = session::run(&node, session::Prefixed::new(stream, read_ahead), admission);
+    match trace {
+        // In a box, so that only traced sessions pay for it.
+        Some(trace) => {
+            Box::pin(session.with_context(trace.context())).await;
+            trace.end();
+        }
+        None => session.await,
+    }
     drop(place);
 }
 
-fn failed(node: &Node, client: &Client, reason: Reason, detail: &str) {
+fn failed(node: &Node, client: &Client, began: Instant, reason: Reason, detail: &str) {
     node.counters.handshake_failed(reason);
+    node.telemetry.failed_handshake(client, reason, began);
     tracing::info!(peer = %client.peer, reason = reason.as_str(), detail, "TLS handshake failed");
 }
 
@@ -105,20 +120,35 @@ async fn drain(tcp: &mut TcpStream) {
 }
 
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
-async fn http<S>(node: &Arc<Node>, stream: S, client: Client, place: &Place) -> Option<(S, Bytes, Admission)>
+async fn http<S>(
+    node: &Arc<Node>,
+    stream: S,
+    client: Client,
+    place: &Place,
+) -> Option<(S, Bytes, Admission, Option<Trace>)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = client.peer;
-    let upgraded = Mutex::<Option<(OnUpgrade, Admission)>>::default();
+    let upgraded = Mutex::<Option<(OnUpgrade, Admission, Option<Trace>)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let (client, upgraded) = (client.clone(), &upgraded);
         async move {
             let began = Instant::now();
-            let (response, admission) = upgrade::answer(node, &request, client, place.proof_only).await;
-            node.telemetry.histograms().request(request.method(), response.status(), began.elapsed());
+            let path = request.uri().path();
+            let trace = node.telemetry.connection(&client, request.method(), path, request.headers());
+            let answer = upgrade::answer(node, &request, client, place.proof_only);
+            let (response, admission) = match &trace {
+                Some(trace) => Box::pin(answer.with_context(trace.context())).await,
+                None => answer.await,
+            };
+            let took = began.elapsed();
+            node.telemetry.histograms().request(request.method(), response.status(), took);
+            if let Some(trace) = &trace {
+                trace.answered(response.status(), took, admission.as_ref());
+            }
             if let Some(admission) = admission {
-                let taken = (hyper::upgrade::on(&mut request), admission);
+                let taken = (hyper::upgrade::on(&mut request), admission, trace);
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -137,8 +167,8 @@ where
         tracing::debug!(%peer, %error, "HTTP connection ended");
         return None;
     }
-    let (upgraded, admission) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let (upgraded, admission, trace) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, admission))
+    Some((parts.io.into_inner(), parts.read_buf, admission, trace))
 }

@@ -1,7 +1,12 @@
 //! What is counted, for the report to the agent and for the log. Atomics: no lock on any path.
 
+mod closes;
+mod handshakes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use closes::{Closes, Side};
+use handshakes::Handshakes;
 pub(crate) use sealwire_metrics::{Kind, Metric};
 
 use crate::tls::Reason;
@@ -13,6 +18,8 @@ pub(crate) struct Counters {
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
     pub(crate) handshakes: AtomicU64,
+    /// The same by what they agreed upon.
+    pub(crate) agreed: Handshakes,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
     /// Connections closed at once because `listen.max_connections` was reached.
@@ -29,6 +36,16 @@ pub(crate) struct Counters {
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
     pub(crate) deliveries: AtomicU64,
+    /// WebSocket messages of clients.
+    pub(crate) messages_received: AtomicU64,
+    /// WebSocket messages to clients.
+    pub(crate) messages_sent: AtomicU64,
+    /// Bytes in messages of clients.
+    pub(crate) bytes_received: AtomicU64,
+    /// Bytes in messages to clients.
+    pub(crate) bytes_sent: AtomicU64,
+    /// Ended sessions by close code.
+    pub(crate) closes: Closes,
 }
 
 impl Counters {
@@ -56,13 +73,6 @@ impl Counters {
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Metric<'_>)) {
         let plain = [
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
-            (
-                "tls.server.handshakes",
-                "{handshake}",
-                Kind::Counter,
-                "Handshakes that succeeded",
-                &self.handshakes,
-            ),
             (
                 "wss_node.connections.turned_away",
                 "{connection}",
@@ -116,6 +126,30 @@ impl Counters {
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
         }
+        let directed = [
+            (
+                "wss_node.messages",
+                "{message}",
+                "WebSocket messages",
+                &self.messages_received,
+                &self.messages_sent,
+            ),
+            ("wss_node.io", "By", "Bytes in WebSocket messages", &self.bytes_received, &self.bytes_sent),
+        ];
+        for (name, unit, help, received, sent) in directed {
+            for (direction, counter) in [("receive", received), ("transmit", sent)] {
+                see(&Metric {
+                    name,
+                    unit,
+                    kind: Kind::Counter,
+                    help,
+                    labels: &[("network.io.direction", direction)],
+                    value: Self::get(counter),
+                });
+            }
+        }
+        self.agreed.visit(see);
+        self.closes.visit(see);
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.handshake_failures) {
             see(&Metric {
                 name: "tls.server.handshake.failures",

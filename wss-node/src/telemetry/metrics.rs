@@ -20,9 +20,6 @@ use super::standing::Standing;
 use crate::counters::Kind;
 use crate::service::Node;
 
-/// Names the instruments' origin.
-const SCOPE: &str = "wss-node";
-
 /// Processor time: the one number of which fractions matter.
 const CPU: Fractional = Fractional {
     name: "process.cpu.time",
@@ -61,7 +58,7 @@ impl Metrics {
             .build()?;
         let provider =
             more(SdkMeterProvider::builder().with_resource(resource).with_reader(exporter)).build();
-        let meter = provider.meter(SCOPE);
+        let meter = provider.meter(super::SCOPE);
         let histograms = Histograms::new(&meter);
         Ok(Self { provider, registry, meter, histograms })
     }

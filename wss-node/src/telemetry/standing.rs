@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sealwire_metrics::Description;
 
+use super::flow::Signal;
 use super::process;
 use crate::counters::Kind;
 use crate::service::Node;
@@ -10,10 +11,11 @@ use crate::service::Node;
 /// Takes the labels' values, in the order of the description, and the number.
 type See<'a> = dyn FnMut(&[&str], u64) + 'a;
 
-/// A gauge and how to read it.
+/// A number and how to read it.
 pub(crate) struct Standing {
     name: &'static str,
     unit: &'static str,
+    kind: Kind,
     help: &'static str,
     pub(super) labels: &'static [&'static str],
     /// Reads it.
@@ -22,8 +24,8 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(super) fn description(&self) -> Description {
-        let Self { name, unit, help, labels, .. } = *self;
-        Description { name, unit, kind: Kind::Gauge, help, labels: labels.to_vec() }
+        let Self { name, unit, kind, help, labels, .. } = *self;
+        Description { name, unit, kind, help, labels: labels.to_vec() }
     }
 }
 
@@ -35,6 +37,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.ready",
         unit: "",
+        kind: Kind::Gauge,
         help: "1 while the node should get traffic, else 0",
         labels: &[],
         read: |node, see| see(&[], u64::from(node.readiness.obstacle().is_none())),
@@ -42,6 +45,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.draining",
         unit: "",
+        kind: Kind::Gauge,
         help: "1 from the signal to stop on, else 0",
         labels: &[],
         read: |node, see| see(&[], u64::from(node.readiness.is_draining())),
@@ -49,6 +53,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.breaker.state",
         unit: "",
+        kind: Kind::Gauge,
         help: "1 for the state that the breaker is in, 0 for the others",
         labels: &["state"],
         read: |node, see| {
@@ -59,6 +64,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.certificate.expiry",
         unit: "s",
+        kind: Kind::Gauge,
         help: "Seconds until the certificate that is served ends; 0 once it has",
         labels: &["certificate"],
         read: |node, see| {
@@ -71,6 +77,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.certificate.not_after",
         unit: "s",
+        kind: Kind::Gauge,
         help: "When the certificate that is served ends, in seconds since 1970",
         labels: &["certificate"],
         read: |node, see| {
@@ -82,6 +89,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.certificate.generation",
         unit: "",
+        kind: Kind::Gauge,
         help: "The generation that is served",
         labels: &["certificate"],
         read: |node, see| {
@@ -91,6 +99,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.certificate.proven",
         unit: "",
+        kind: Kind::Gauge,
         help: "1 if a handshake on the node's own listener has seen the generation that is served, else 0",
         labels: &["certificate"],
         read: |node, see| {
@@ -103,6 +112,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "wss_node.certificate.staple_expiry",
         unit: "s",
+        kind: Kind::Gauge,
         help: "Seconds until the staple that is served ends; no value without a staple",
         labels: &["certificate"],
         read: |node, see| {
@@ -115,8 +125,35 @@ pub(super) const STANDING: &[Standing] = &[
         },
     },
     Standing {
+        name: "wss_node.telemetry.items",
+        unit: "{item}",
+        kind: Kind::Counter,
+        help: "Spans, log records and collections of metrics by what became of them: `sent`, `failed` at the collector \
+               or on the way to it, `dropped` because too many waited",
+        labels: &["signal", "outcome"],
+        read: |node, see| {
+            for flow in node.telemetry.flows() {
+                let signal = flow.signal().as_str();
+                flow.outcomes().iter().for_each(|(outcome, count)| see(&[signal, outcome], *count));
+            }
+        },
+    },
+    Standing {
+        name: "wss_node.telemetry.waiting",
+        unit: "{item}",
+        kind: Kind::Gauge,
+        help: "Spans and log records that wait to be sent",
+        labels: &["signal"],
+        read: |node, see| {
+            for flow in node.telemetry.flows().iter().filter(|flow| flow.signal() != Signal::Metrics) {
+                see(&[flow.signal().as_str()], u64::try_from(flow.waiting()).unwrap_or(u64::MAX));
+            }
+        },
+    },
+    Standing {
         name: "process.memory.usage",
         unit: "By",
+        kind: Kind::Gauge,
         help: "Resident memory",
         labels: &[],
         read: |_, see| process::resident_bytes().into_iter().for_each(|bytes| see(&[], bytes)),
@@ -124,6 +161,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "process.open_file_descriptors",
         unit: "{file_descriptor}",
+        kind: Kind::Gauge,
         help: "Open file descriptors",
         labels: &[],
         read: |_, see| process::descriptors().into_iter().for_each(|count| see(&[], count)),
@@ -131,6 +169,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "process.max_file_descriptors",
         unit: "{file_descriptor}",
+        kind: Kind::Gauge,
         help: "How many file descriptors the process may have open",
         labels: &[],
         read: |_, see| process::descriptor_limit().into_iter().for_each(|count| see(&[], count)),
@@ -138,6 +177,7 @@ pub(super) const STANDING: &[Standing] = &[
     Standing {
         name: "process.uptime",
         unit: "s",
+        kind: Kind::Gauge,
         help: "Seconds since the node started",
         labels: &[],
         read: |_, see| see(&[], process::uptime_seconds()),
