@@ -85,16 +85,31 @@ impl Log {
     }
 }
 
-/// For `deserialize_with`: reads "90s", "1h 30m", "PT2M"; anything longer than a century is a slip of the pen.
+/// Anything longer than a century is a slip of the pen.
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+
+/// For `deserialize_with`: reads "90s", "1h 30m", "PT2M".
 ///
 /// # Errors
 /// The text is not a duration, or out of range.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+    within_a_century(deserializer)?.filter(|duration| !duration.is_zero()).ok_or_else(|| {
+        serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\"")
+    })
+}
+
+/// The same for durations that may be "0s".
+///
+/// # Errors
+/// The text is not a duration, or out of range.
+pub fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    within_a_century(deserializer)?
+        .ok_or_else(|| serde::de::Error::custom("expected a duration such as \"0s\" or \"1h 30m\""))
+}
+
+fn within_a_century<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let signed = jiff::SignedDuration::deserialize(deserializer)?;
-    Duration::try_from(signed).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(
-        || serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\""),
-    )
+    Ok(Duration::try_from(signed).ok().filter(|duration| *duration <= LONGEST))
 }
 
 /// A daemon's working directory is nothing to build on.

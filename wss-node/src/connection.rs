@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,12 +15,16 @@ use opentelemetry::trace::FutureExt;
 use sealwire_proto::probe::DRILL_ALPN;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
+use crate::audit::Entry;
 use crate::client::Client;
+use crate::config::ProxyProtocol;
 use crate::counters::Counters;
-use crate::listener::Place;
+use crate::drain::Timed;
+use crate::handshake::{self, Stream};
+use crate::limits::{AcceptPlace, is_this_machine};
+use crate::listener::{self, Door};
+use crate::proxy::{self, HeaderFault, Told};
 use crate::service::Node;
 use crate::telemetry::trace::Trace;
 use crate::tls::{self, Reason};
@@ -31,44 +36,104 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Header fields of a request; browsers send about twenty.
 const MAX_HEADERS: usize = 64;
 
-/// Boxed right after the handshake: an idle session then costs its own size, not the largest of the states
-/// before it (NODE.md section 2).
-pub(crate) type Stream = Box<TlsStream<TcpStream>>;
-
 /// From the accept to the end of the session, if there is one.
 pub(crate) async fn run(
     node: Arc<Node>,
-    acceptor: TlsAcceptor,
-    tcp: TcpStream,
+    door: Door,
+    mut tcp: TcpStream,
     mut client: Client,
-    place: Place,
+    mut place: AcceptPlace,
 ) {
     let began = Instant::now();
     // Small frames must not wait for one another; a failure to set it costs only time.
     let _ = tcp.set_nodelay(true);
+    if door.proxy_protocol == ProxyProtocol::Required
+        && !told_by_proxy(&node, &mut tcp, &mut client, &mut place).await
+    {
+        return;
+    }
+    if !door.tls {
+        return Box::pin(serve(&node, tcp, client, place)).await;
+    }
     let limit = node.config.listen.handshake_timeout;
-    let handshake = Box::pin(handshake(&acceptor, tcp));
-    let stream = match tokio::time::timeout(limit, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err((reason, detail))) => return failed(&node, &client, began, reason, &detail),
-        Err(_) => {
+    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp))).within(limit).await;
+    let stream = match result {
+        Some(Ok(stream)) => stream,
+        Some(Err((reason, detail))) => return failed(&node, &client, began, reason, &detail),
+        None => {
             return failed(&node, &client, began, Reason::Timeout, &format!("not done within {limit:?}"));
         }
     };
-    Counters::add(&node.counters.handshakes);
     let facts = tls::facts(stream.get_ref().1, began.elapsed());
     node.telemetry.histograms().handshake(&facts);
+    Counters::add(&node.counters.handshakes);
     node.counters.agreed.add(&facts);
+    if !facts.resumed {
+        node.drain.capacity.handshake(busy);
+    }
     client.tls = Some(Box::new(facts));
     if stream.get_ref().1.alpn_protocol() == Some(DRILL_ALPN) {
         // It has seen what it came for.
         return goodbye(stream).await;
     }
-    let Some((stream, read_ahead, admission, trace)) = Box::pin(http(&node, stream, client, &place)).await
+    Box::pin(serve(&node, stream, client, place)).await;
+}
+
+fn failed(node: &Node, client: &Client, began: Instant, reason: Reason, detail: &str) {
+    node.counters.handshake_failed(reason);
+    node.telemetry.failed_handshake(client, reason, began);
+    let Client { address, peer, .. } = client;
+    tracing::info!(%peer, %address, reason = reason.as_str(), detail, "TLS handshake failed");
+}
+
+/// Takes the PROXY header; whether the connection may go on. This machine's own handshakes, which prove what is served,
+/// need no trust as long as they speak for nobody else.
+async fn told_by_proxy(
+    node: &Node,
+    tcp: &mut TcpStream,
+    client: &mut Client,
+    place: &mut AcceptPlace,
+) -> bool {
+    let trusted = node.limits.is_trusted(client.peer.ip());
+    let told = if trusted || is_this_machine(client.peer.ip(), client.local.ip()) {
+        proxy::read(tcp).await
+    } else {
+        Err(HeaderFault::Untrusted)
+    };
+    let fault = match told {
+        Ok(Told::Nobody) => return true,
+        Ok(Told::Client(told)) if trusted => {
+            client.address = told.ip();
+            match node.limits.told(place, told.ip(), Instant::now()) {
+                Ok(()) => return true,
+                Err(fault) => {
+                    listener::over_limit(node, tcp, client.address, fault);
+                    return false;
+                }
+            }
+        }
+        Ok(Told::Client(_)) => HeaderFault::Untrusted,
+        Err(fault) => fault,
+    };
+    node.counters.proxy_header_refused(fault);
+    tracing::info!(peer = %client.peer, reason = fault.as_str(), "closed: no PROXY header to go by");
+    false
+}
+
+/// One request, and the session that it may become.
+async fn serve<S>(node: &Arc<Node>, stream: S, client: Client, mut place: AcceptPlace)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some((stream, read_ahead, mut admission, trace)) = Box::pin(http(node, stream, client, &place)).await
     else {
         return;
     };
-    let session = session::run(&node, session::Prefixed::new(stream, read_ahead), admission);
+    place.becomes(&mut admission.place);
+    if admission.grant.is_some() {
+        admission.place.authenticated();
+    }
+    let session = session::run(node, session::Prefixed::new(stream, read_ahead), admission);
     match trace {
         // In a box, so that only traced sessions pay for it.
         Some(trace) => {
@@ -80,43 +145,9 @@ pub(crate) async fn run(
     drop(place);
 }
 
-fn failed(node: &Node, client: &Client, began: Instant, reason: Reason, detail: &str) {
-    node.counters.handshake_failed(reason);
-    node.telemetry.failed_handshake(client, reason, began);
-    tracing::info!(peer = %client.peer, reason = reason.as_str(), detail, "TLS handshake failed");
-}
-
-async fn handshake(acceptor: &TlsAcceptor, mut tcp: TcpStream) -> Result<Stream, (Reason, String)> {
-    let mut first = [0; 4];
-    let peeked = tcp.peek(&mut first).await.map_err(|error| (Reason::of(&error), error.to_string()))?;
-    if tls::looks_like_http(&first[..peeked]) {
-        // They are being told what is wrong; whether they read it is theirs.
-        let _ = tcp.write_all(tls::plain_http_answer().as_bytes()).await;
-        let _ = tcp.shutdown().await;
-        drain(&mut tcp).await;
-        return Err((Reason::PlainHttp, "a request without TLS".to_owned()));
-    }
-    let stream = acceptor.accept(tcp).await.map_err(|error| (Reason::of(&error), error.to_string()))?;
-    Ok(Box::new(stream))
-}
-
 /// Ends TLS in good order. A peer that does not take it has its own reasons.
 async fn goodbye(mut stream: Stream) {
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
-}
-
-/// Reads what the peer has sent, so that closing does not reset the connection under our answer.
-async fn drain(tcp: &mut TcpStream) {
-    use tokio::io::AsyncReadExt;
-    const MOST: usize = 64 * 1024;
-    let mut buffer = [0; 1024];
-    let mut total = 0;
-    while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_secs(1), tcp.read(&mut buffer)).await {
-        total += read;
-        if read == 0 || total > MOST {
-            return;
-        }
-    }
 }
 
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
@@ -124,7 +155,7 @@ async fn http<S>(
     node: &Arc<Node>,
     stream: S,
     client: Client,
-    place: &Place,
+    place: &AcceptPlace,
 ) -> Option<(S, Bytes, Admission, Option<Trace>)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -137,7 +168,7 @@ where
             let began = Instant::now();
             let path = request.uri().path();
             let trace = node.telemetry.connection(&client, request.method(), path, request.headers());
-            let answer = upgrade::answer(node, &request, client, place.proof_only);
+            let answer = answer(node, &request, client, place.proof_only);
             let (response, admission) = match &trace {
                 Some(trace) => Box::pin(answer.with_context(trace.context())).await,
                 None => answer.await,
@@ -171,4 +202,44 @@ where
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf, admission, trace))
+}
+
+/// Answers a request, and admits a session if it may begin one.
+async fn answer(
+    node: &Node,
+    request: &Request<Incoming>,
+    client: Client,
+    proof_only: bool,
+) -> (Response<Full<Bytes>>, Option<Admission>) {
+    match without_certificate(node, request, &client) {
+        Some(refusal) => (refusal, None),
+        None => upgrade::answer(node, request, client, proof_only).await,
+    }
+}
+
+/// The answer to a request whose client had to present a certificate and did not. Load balancers that ask how the node is
+/// have none.
+fn without_certificate<B>(
+    node: &Node,
+    request: &Request<B>,
+    client: &Client,
+) -> Option<Response<Full<Bytes>>> {
+    let has_certificate = client.tls.as_ref().is_some_and(|tls| tls.client_certificate.is_some());
+    if !node.clients.refuses(has_certificate) || ["/healthz", "/readyz"].contains(&request.uri().path()) {
+        return None;
+    }
+    Counters::add(&node.counters.client_certificates_missing);
+    if node.limits.may_tell(client.address, Instant::now()) {
+        node.audit.record(&Entry {
+            what: "client_certificate_missing",
+            address: Some(client.address),
+            session: None,
+            user: None,
+            tenant: None,
+            detail: "listen.client_auth is \"required\"".to_owned(),
+        });
+    }
+    let mut response = Response::new(Full::from("this node wants a certificate of its clients\n"));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    Some(response)
 }

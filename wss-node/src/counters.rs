@@ -9,6 +9,8 @@ pub(crate) use closes::{Closes, Side};
 use handshakes::Handshakes;
 pub(crate) use sealwire_metrics::{Kind, Metric};
 
+use crate::limits::LimitFault;
+use crate::proxy::HeaderFault;
 use crate::tls::Reason;
 
 /// Counters of the whole node.
@@ -22,8 +24,16 @@ pub(crate) struct Counters {
     pub(crate) agreed: Handshakes,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
-    /// Connections closed at once because `listen.max_connections` was reached.
+    /// Connections closed before TLS because a limit was reached.
     pub(crate) turned_away: AtomicU64,
+    /// Times a limit was reached, in the order of [`LimitFault::ALL`].
+    limits_reached: [AtomicU64; LimitFault::ALL.len()],
+    /// PROXY headers that were not taken, in the order of [`HeaderFault::ALL`].
+    proxy_headers_refused: [AtomicU64; HeaderFault::ALL.len()],
+    /// Connections to the plain listener from peers that are no trusted proxies.
+    pub(crate) plain_refused: AtomicU64,
+    /// Requests refused because their connection came without the client's certificate.
+    pub(crate) client_certificates_missing: AtomicU64,
     /// Times the breaker has opened.
     pub(crate) breaker_opened: AtomicU64,
     /// Times it has closed again.
@@ -62,6 +72,22 @@ impl Counters {
         Self::add(&self.handshake_failures[reason as usize]);
     }
 
+    /// Somebody was over a limit.
+    pub(crate) fn limit_reached(&self, fault: LimitFault) {
+        Self::add(&self.limits_reached[fault as usize]);
+    }
+
+    /// A PROXY header was not taken.
+    pub(crate) fn proxy_header_refused(&self, fault: HeaderFault) {
+        Self::add(&self.proxy_headers_refused[fault as usize]);
+    }
+
+    /// How often somebody was over this limit.
+    #[cfg(test)]
+    pub(crate) fn limits_reached(&self, fault: LimitFault) -> u64 {
+        Self::get(&self.limits_reached[fault as usize])
+    }
+
     /// Failed handshakes by reason, without the reasons that did not occur.
     pub(crate) fn handshake_failures(&self) -> impl Iterator<Item = (Reason, u64)> {
         let counts = Reason::ALL.into_iter().zip(self.handshake_failures.iter().map(Self::get));
@@ -77,8 +103,22 @@ impl Counters {
                 "wss_node.connections.turned_away",
                 "{connection}",
                 Kind::Counter,
-                "Connections closed at once because `listen.max_connections` was reached",
+                "Connections closed before TLS because a limit was reached",
                 &self.turned_away,
+            ),
+            (
+                "wss_node.plain.refused",
+                "{connection}",
+                Kind::Counter,
+                "Connections to the plain listener from peers that are not in `proxy.trusted`",
+                &self.plain_refused,
+            ),
+            (
+                "wss_node.client_certificates.missing",
+                "{request}",
+                Kind::Counter,
+                "Requests refused because `listen.client_auth = \"required\"` and none was presented",
+                &self.client_certificates_missing,
             ),
             (
                 "wss_node.breaker.opened",
@@ -160,6 +200,26 @@ impl Counters {
                 value: Self::get(counter),
             });
         }
+        for (fault, counter) in HeaderFault::ALL.into_iter().zip(&self.proxy_headers_refused) {
+            see(&Metric {
+                name: "wss_node.proxy_headers.refused",
+                unit: "{connection}",
+                kind: Kind::Counter,
+                help: "Connections closed because of their PROXY header, by reason",
+                labels: &[("error.type", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (fault, counter) in LimitFault::ALL.into_iter().zip(&self.limits_reached) {
+            see(&Metric {
+                name: "wss_node.limits.reached",
+                unit: "{time}",
+                kind: Kind::Counter,
+                help: "Connections and sessions refused, by the limit that was reached",
+                labels: &[("wss_node.limit", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
     }
 
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
@@ -195,7 +255,7 @@ mod tests {
             counters.handshake_failed(reason);
         }
         counters.handshake_failed(Reason::PlainHttp);
-        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 17);
+        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 18);
         assert!(counters.handshake_failures().any(|found| found == (Reason::PlainHttp, 2)));
     }
 }

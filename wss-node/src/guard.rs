@@ -2,7 +2,6 @@
 //! that is held for microseconds; sessions, upgrades and handshakes read an atomic or a watch channel.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::breaker::findings::{self, Revocation, Revocations};
 use crate::breaker::{Breaker, Effect, Event, State};
+use crate::certs::prove::OwnListener;
 use crate::certs::{CertReader, Served, prove};
 use crate::config::BreakerConfig;
 use crate::counters::Counters;
@@ -54,7 +54,7 @@ pub(crate) struct Guard {
     /// The deadline may have changed.
     wake: Notify,
     /// Where proofs are made.
-    listener: SocketAddr,
+    listener: OwnListener,
 }
 
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Guard {
         readiness: Arc<Readiness>,
         counters: Arc<Counters>,
         tickets: Arc<Tickets>,
-        listener: SocketAddr,
+        listener: OwnListener,
     ) -> Self {
         let breaker = Breaker::new(config, Timestamp::now());
         let watched = Watched { breaker, revocations: Revocations::new(), covered: BTreeSet::new() };

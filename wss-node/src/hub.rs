@@ -147,18 +147,21 @@ impl Outbound {
     pub(crate) async fn take(&self, halted: bool) -> Result<Taken<'_>, Overflowed> {
         loop {
             let changed = self.changed.notified();
-            {
-                let mut queue = locked(&self.queue);
-                if queue.overflowed {
-                    return Err(Overflowed);
-                }
-                let frames = queue.take(halted);
-                if !frames.is_empty() {
-                    return Ok(Taken { frames, outbound: self });
-                }
+            if let Some(taken) = self.try_take(halted)? {
+                return Ok(taken);
             }
             changed.await;
         }
+    }
+
+    /// The same without waiting; `None` when there is nothing.
+    pub(crate) fn try_take(&self, halted: bool) -> Result<Option<Taken<'_>>, Overflowed> {
+        let mut queue = locked(&self.queue);
+        if queue.overflowed {
+            return Err(Overflowed);
+        }
+        let frames = queue.take(halted);
+        Ok((!frames.is_empty()).then_some(Taken { frames, outbound: self }))
     }
 
     /// Waits until the limit is passed, while a write is under way.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
@@ -12,19 +12,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
+use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
-use crate::certs::{self, CertReader, CertWriter, prove};
+use crate::certs::{self, CertReader, CertWriter};
+use crate::client_auth::ClientCertificates;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::doors::Doors;
+use crate::drain::Drain;
 use crate::guard::Guard;
 use crate::hub::Hub;
-use crate::listener::Bound;
+use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::telemetry::Telemetry;
 use crate::tenant::Tenant;
 use crate::tickets::Tickets;
-use crate::{admin, listener, tls};
+use crate::{admin, drain, limits, tls};
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -40,8 +44,15 @@ pub(crate) struct Node {
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Arc<Telemetry>,
-    /// Cancelled when the node begins to stop.
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clients: Arc<ClientCertificates>,
+    pub(crate) drain: Drain,
+    /// Cancelled when another process may take over the listeners: at the first signal.
+    pub(crate) handing_over: CancellationToken,
+    /// Cancelled when sessions begin to be closed, after `drain.delay`.
     pub(crate) stopping: CancellationToken,
+    /// Cancelled when nobody is let in any more.
+    pub(crate) closed: CancellationToken,
 }
 
 impl Node {
@@ -49,11 +60,15 @@ impl Node {
     fn new(
         config: Config,
         telemetry: Arc<Telemetry>,
-        listener: SocketAddr,
-    ) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
+        listener: OwnListener,
+    ) -> Result<(Arc<Self>, CertWriter), RunError> {
         let (writer, reader) = certs::live(config.server_names.clone());
+        let reader = reader.for_unknown(config.listen.unknown_sni);
         let tickets = Arc::new(Tickets::new()?);
-        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
+        let provider = Arc::new(tls::provider());
+        let clients = ClientCertificates::new(&config.listen, provider, Arc::clone(&tickets));
+        let clients = Arc::new(clients.map_err(|error| RunError::ClientRoots(error.to_string()))?);
+        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets), &clients)?;
         let readiness = Arc::new(Readiness::new(config.server_names.clone()));
         let counters = Arc::<Counters>::default();
         let guard = Guard::new(
@@ -69,6 +84,7 @@ impl Node {
             tenant: Arc::new(Tenant::everybody(&config)),
             audit: Audit::default(),
             telemetry,
+            limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
             reader,
@@ -76,7 +92,11 @@ impl Node {
             counters,
             hub: Arc::default(),
             guard: Arc::new(guard),
+            clients,
+            drain: Drain::default(),
+            handing_over: CancellationToken::new(),
             stopping: CancellationToken::new(),
+            closed: CancellationToken::new(),
         };
         let node = Arc::new(node);
         node.telemetry.observe(&node);
@@ -100,6 +120,14 @@ pub enum RunError {
     /// The configured roots.
     #[error("delivery.trust_roots: {0}")]
     Anchors(#[from] AnchorError),
+    /// Sockets that were handed over are not what was expected.
+    #[error(
+        "socket activation: {0}; name the sockets \"listen\" and \"plain\" (FileDescriptorName= of systemd)"
+    )]
+    Activation(String),
+    /// Roots of clients' certificates.
+    #[error("listen.client_roots: {0}")]
+    ClientRoots(String),
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -114,26 +142,28 @@ pub async fn run(
     telemetry: Arc<Telemetry>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let listen_error = |key, address| move |source| RunError::Listen { key, address, source };
-    let bound =
-        Bound::bind(config.listen.address).map_err(listen_error("listen.address", config.listen.address))?;
+    let descriptors = limits::descriptors::raise();
+    let doors = Doors::bind(&config)?;
     let admin_listener = TcpListener::bind(config.admin.address)
         .await
-        .map_err(listen_error("admin.address", config.admin.address))?;
+        .map_err(|source| RunError::Listen { key: "admin.address", address: config.admin.address, source })?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
-    let (node, writer) = Node::new(config, telemetry, prove::dialable(bound.address))?;
+    let listener = doors.own_listener(&config);
+    let (node, writer) = Node::new(config, telemetry, listener)?;
 
     let (armed, mut is_armed) = watch::channel(false);
-    let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
+    let receiver = Receiver::new(&node, listener, validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
-        listen = %bound.address,
+        listen = %doors.tls.address,
+        plain = doors.plain.as_ref().map(|plain| tracing::field::display(plain.address)),
         admin = %node.config.admin.address,
         names = node.config.server_names.join(", "),
+        descriptors,
         version = env!("CARGO_PKG_VERSION"),
         "node running; it listens as soon as it has a certificate"
     );
@@ -143,37 +173,32 @@ pub async fn run(
         // The receiver lives as long as this does.
         let _ = is_armed.wait_for(|armed| *armed).await;
     };
-    let address = bound.address;
-    let result = tokio::select! {
+    let opened = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = first_certificate => match bound.listen() {
-            Ok(listener) => {
-                tokio::select! {
-                    () = listener::serve(listener, Arc::clone(&node), connections.clone()) => {}
-                    () = shutdown.cancelled() => {}
-                }
-                Ok(())
-            }
-            Err(source) => Err(RunError::Listen { key: "listen.address", address, source }),
-        },
+        () = first_certificate => doors.open(&node, &connections),
     };
+    if opened.is_ok() {
+        shutdown.cancelled().await;
+    }
     stop(&node, &connections).await;
     receiving.abort();
     guarding.abort();
     administering.abort();
-    result
+    opened
 }
 
-/// Readiness fails, sessions are told to go elsewhere, and the rest is cut off after `drain.timeout`.
+/// Readiness fails at once, sessions are told to go elsewhere one after the other, and the rest is cut off.
 async fn stop(node: &Node, connections: &TaskTracker) {
     let began = Instant::now();
     node.readiness.drain();
-    let sessions = Counters::get(&node.counters.sessions);
-    node.stopping.cancel();
+    node.handing_over.cancel();
+    tokio::time::sleep(node.config.drain.delay).await;
     connections.close();
-    let limit: Duration = node.config.drain.timeout;
-    if tokio::time::timeout(limit, connections.wait()).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections cut off: they did not end within {limit:?}");
+    let summary = drain::sessions(node).await;
+    node.closed.cancel();
+    // Those that are no sessions, and the goodbyes of those that were.
+    if tokio::time::timeout(summary.left, connections.wait()).await.is_err() {
+        tracing::warn!("{} connections cut off: they did not end in time", connections.len());
     }
     node.telemetry.histograms().drain(began.elapsed());
     let failures: Vec<_> = node
@@ -182,7 +207,10 @@ async fn stop(node: &Node, connections: &TaskTracker) {
         .map(|(reason, count)| format!("{}={count}", reason.as_str()))
         .collect();
     tracing::info!(
-        sessions,
+        sessions = summary.sessions,
+        moved = summary.moved,
+        cut_off = summary.cut_off,
+        per_second = summary.rate,
         publications = Counters::get(&node.counters.publications),
         deliveries = Counters::get(&node.counters.deliveries),
         handshake_failures = failures.join(" "),
@@ -197,6 +225,8 @@ async fn stop(node: &Node, connections: &TaskTracker) {
 pub(crate) mod tests {
     use super::*;
     use crate::client::Client;
+    use crate::config::ProxyProtocol;
+    use crate::listener::{Bound, Door, HandOver, serve};
     use crate::upgrade::Admission;
 
     /// A node that nobody listens for, with extra configuration.
@@ -208,13 +238,19 @@ pub(crate) mod tests {
     pub(crate) fn node_and_writer(extra: &str) -> (Arc<Node>, CertWriter) {
         let config = config(&["a.example"], extra);
         let telemetry = Arc::new(Telemetry::start(&config).unwrap());
-        Node::new(config, telemetry, "127.0.0.1:1".parse().unwrap()).unwrap()
+        Node::new(config, telemetry, own("127.0.0.1:1".parse().unwrap())).unwrap()
     }
 
     /// Somebody far away, let in without a token.
     pub(crate) fn admission(node: &Node) -> Admission {
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
-        Admission { client: Client::of_socket(peer, local), tenant: Arc::clone(&node.tenant), grant: None }
+        let client = Client::of_socket(peer, local);
+        let place = node.limits.session(client.address, &node.tenant).unwrap();
+        Admission { client, tenant: Arc::clone(&node.tenant), grant: None, place }
+    }
+
+    fn own(address: SocketAddr) -> OwnListener {
+        OwnListener { address, proxied: false }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
@@ -233,6 +269,7 @@ pub(crate) mod tests {
     impl Drop for Listening {
         fn drop(&mut self) {
             self.node.stopping.cancel();
+            self.node.closed.cancel();
         }
     }
 
@@ -241,16 +278,18 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
-        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = bound.address;
         let config = config(names, extra);
         let telemetry = Arc::new(Telemetry::start(&config).unwrap());
-        let (node, writer) = Node::new(config, telemetry, address).unwrap();
+        let (node, writer) = Node::new(config, telemetry, own(address)).unwrap();
         let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
         let (armed, _) = watch::channel(false);
-        let receiver = Receiver::new(&node, address, validator, writer, armed);
+        let receiver = Receiver::new(&node, own(address), validator, writer, armed);
         tokio::spawn(Arc::clone(&node.guard).run());
-        tokio::spawn(listener::serve(bound.listen().unwrap(), Arc::clone(&node), TaskTracker::new()));
+        let door = Door { tls: true, proxy_protocol: ProxyProtocol::Off };
+        let (listener, connections) = (bound.listen().unwrap(), TaskTracker::new());
+        tokio::spawn(serve(listener, door, HandOver::Nobody, Arc::clone(&node), connections));
         Listening { node, receiver, address }
     }
 }

@@ -9,6 +9,8 @@ pub(crate) struct Tenant {
     pub(crate) name: Option<String>,
     /// Put before the names of its channels.
     pub(crate) channel_prefix: String,
+    /// Its sessions at the same time; 0: no limit of its own.
+    pub(crate) sessions: u32,
     pub(crate) gate: GateConfig,
     pub(crate) token: TokenConfig,
 }
@@ -17,6 +19,6 @@ impl Tenant {
     /// That of everybody whom no other tenant claims.
     pub(crate) fn everybody(config: &Config) -> Self {
         let (gate, token) = (config.gate.clone(), config.token.clone());
-        Self { name: None, channel_prefix: String::new(), gate, token }
+        Self { name: None, channel_prefix: String::new(), sessions: 0, gate, token }
     }
 }

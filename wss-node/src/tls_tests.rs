@@ -14,10 +14,18 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::*;
 use crate::certs::live;
 use crate::certs::validate::tests::{bundle_for, checked};
+use crate::config::ListenConfig;
 
 struct Pair {
     client: ClientConnection,
     server: ServerConnection,
+}
+
+/// Without certificates of clients.
+fn config_of(reader: CertReader) -> Arc<ServerConfig> {
+    let (tickets, listen) = (Arc::new(Tickets::new().unwrap()), ListenConfig::default());
+    let clients = ClientCertificates::new(&listen, Arc::new(provider()), Arc::clone(&tickets)).unwrap();
+    server_config(reader, tickets, &Arc::new(clients)).unwrap()
 }
 
 /// A server with a certificate for `a.example`, and a client with its root and some provider.
@@ -25,8 +33,7 @@ fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
     let bundle = bundle_for("web", 1, &["a.example"]);
     let (mut writer, reader) = live(vec!["a.example".into()]);
     writer.swap_in(checked(&bundle));
-    let server =
-        ServerConnection::new(server_config(reader, Arc::new(Tickets::new().unwrap())).unwrap()).unwrap();
+    let server = ServerConnection::new(config_of(reader)).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(bundle.trust_anchors[0].clone().into()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(client_provider))
@@ -89,8 +96,7 @@ fn refused_by(roots: RootCertStore, name: &str, now: UnixTime) -> Reason {
     let bundle = bundle_for("web", 1, &["a.example"]);
     let (mut writer, reader) = live(vec!["a.example".into()]);
     writer.swap_in(checked(&bundle));
-    let mut server =
-        ServerConnection::new(server_config(reader, Arc::new(Tickets::new().unwrap())).unwrap()).unwrap();
+    let mut server = ServerConnection::new(config_of(reader)).unwrap();
     let mut all = roots;
     if all.is_empty() {
         all.add(bundle.trust_anchors[0].clone().into()).unwrap();
@@ -180,7 +186,7 @@ impl ServerCertVerifier for At {
 #[test]
 fn clients_that_refuse_our_certificate_say_why() {
     let now = UnixTime::now();
-    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_secs() + 7200));
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() + 7200));
     assert_eq!(refused_by(RootCertStore::empty(), "a.example", later), Reason::CertificateExpired);
     assert_eq!(refused_by(RootCertStore::empty(), "b.example", now), Reason::BadCertificate);
     // A root of our issuer's name, but another key: what is left after a CA was made anew.

@@ -151,6 +151,11 @@ impl ProxyConfig {
             let message = format!("is empty, but {needs} lets in trusted proxies only; list their networks");
             return Err(Fault::new(&["proxy", "trusted"], message));
         }
+        if plain.is_some() && listen.client_auth == ClientAuth::Required {
+            let message = "cannot be \"required\" together with [plain], where the proxy ends TLS and no certificate \
+                           is seen";
+            return Err(Fault::new(&["listen", "client_auth"], message));
+        }
         if plain.is_some_and(|plain| plain.address == listen.address) {
             return Err(Fault::new(
                 &["plain", "address"],

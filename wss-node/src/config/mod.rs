@@ -21,7 +21,7 @@ pub use listen::{
 };
 use rustls_pki_types::ServerName;
 pub use sealwire_config::{ConfigError, Log};
-use sealwire_config::{Fault, absolute_path, duration};
+use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
 use serde::Deserialize;
 pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
 
@@ -169,7 +169,7 @@ impl Default for AdminConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
     /// Between the end of readiness and the first close, for load balancers to notice.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration_or_zero")]
     pub delay: Duration,
     /// Sessions are closed at an even rate within this time, or faster if so few that other nodes take them easily.
     #[serde(deserialize_with = "duration")]

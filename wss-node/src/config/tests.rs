@@ -15,6 +15,8 @@ fn example_is_sound_and_defaults_are_filled_in() {
         Config::from_text(Path::new("n.toml"), "server_names = [\"localhost\"]\n[token]\nanonymous = true")
             .unwrap();
     assert!(!config.node_id.is_empty());
+    let at_once = "server_names = [\"a\"]\n[token]\nanonymous = true\n[drain]\ndelay = \"0s\"";
+    assert_eq!(Config::from_text(Path::new("n.toml"), at_once).unwrap().drain.delay, Duration::ZERO);
     assert_eq!(config.session.ping_interval, Duration::from_secs(25));
 }
 
@@ -48,6 +50,11 @@ fn errors_name_file_line_and_key() {
         (
             "server_names = [\"a\"]\n[plain]\naddress = \"127.0.0.1:1\"",
             "n.toml: proxy.trusted: is empty, but plain",
+        ),
+        (
+            "server_names = [\"a\"]\n[listen]\nclient_auth = \"required\"\n[plain]\naddress = \"127.0.0.1:1\"\n\
+             [proxy]\ntrusted = [\"10.0.0.0/8\"]",
+            "n.toml:3: listen.client_auth: cannot be \"required\" together with [plain]",
         ),
         (
             "server_names = [\"a\"]\n[token]\njwks = \"http://far.example/\"",

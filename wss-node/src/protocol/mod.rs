@@ -125,6 +125,8 @@ pub(crate) struct Disconnect {
 impl Disconnect {
     /// The node stops.
     pub(crate) const SHUTDOWN: Self = Self { code: 3001, reason: "shutdown" };
+    /// The same for those who have not said `connect` (RFC 6455's registry: service restart).
+    pub(crate) const RESTART: Self = Self { code: 1012, reason: "service restart" };
     /// The breaker is open for longer than its hold (RFC 6455's registry: try again later).
     pub(crate) const HALTED: Self = Self { code: 1013, reason: "try again later" };
     /// The client reads too slowly.

@@ -62,6 +62,7 @@ impl Commands {
                 return Err(Disconnect::BAD_REQUEST);
             }
             self.connected = true;
+            self.admission.place.authenticated();
             let ping = self.node.config.session.ping_interval.as_secs().max(1);
             self.outbound.push(Reply::connected(id, &self.client, ping).encode());
             return Ok(());

@@ -27,7 +27,7 @@ pub(crate) use prefixed::Prefixed;
 
 /// How long the other side may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Sessions leave a stopping or halted node within this time, not all at once.
+/// Sessions leave a halted node within this time, not all at once.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Stands for a connection that ended without a close (RFC 6455 section 7.4.1).
@@ -210,15 +210,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                     Gate::SendAway => leave_at = leave_at.or_else(|| Some((leave_soon(), Disconnect::HALTED))),
                 },
                 () = self.node.stopping.cancelled(), if !is_stopping(leave_at) => {
-                    leave_at = Some((leave_soon(), Disconnect::SHUTDOWN));
+                    leave_at = Some((self.node.drain.leave_at(), Disconnect::SHUTDOWN));
                 }
                 () = async { tokio::time::sleep_until(leave_at.map_or(connect_by, |(at, _)| at)).await },
                     if leave_at.is_some() =>
                 {
-                    return End::Close(leave_at.map_or(Disconnect::SHUTDOWN, |(_, why)| why));
+                    return self.leave(leave_at.map_or(Disconnect::SHUTDOWN, |(_, why)| why)).await;
                 }
             }
         }
+    }
+
+    /// Writes what waits, acknowledgements among it, and closes. Who has not said `connect` may speak another protocol
+    /// than Centrifuge: it gets a code of the RFC's registry.
+    async fn leave(&mut self, why: Disconnect) -> End {
+        if let Ok(Some(taken)) = self.outbound.try_take(self.node.guard.is_open())
+            && let Err(end) = self.written(Some(taken)).await
+        {
+            return end;
+        }
+        if why != Disconnect::SHUTDOWN {
+            return End::Close(why);
+        }
+        self.node.drain.moved();
+        End::Close(if self.commands.is_connected() { why } else { Disconnect::RESTART })
     }
 
     /// Tells a client of the breaker. Before `connect` there is nobody to tell.

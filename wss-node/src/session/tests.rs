@@ -68,6 +68,40 @@ async fn a_stopping_node_closes_with_3001() {
 }
 
 #[tokio::test]
+async fn a_stopping_node_first_says_what_waits_and_closes_raw_clients_with_1012() {
+    let (first, second) = (node(""), node(""));
+    let (task, stream) = session(&first);
+    let mut client = ClientBuilder::new().take_over(stream);
+    client.send(Message::text(CONNECT)).await.unwrap();
+    client.send(Message::text(r#"{"id":2,"subscribe":{"channel":"c"}}"#)).await.unwrap();
+    for _ in 0..2 {
+        assert!(client.next().await.unwrap().unwrap().is_text());
+    }
+    for number in 0..100 {
+        first.hub.publish("c", &format!("{{\"n\":{number}}}").into());
+    }
+    // Before the session has had a chance to write any.
+    first.stopping.cancel();
+    let mut seen = 0;
+    let code = loop {
+        let message = client.next().await.unwrap().unwrap();
+        match message.as_close() {
+            Some((code, _)) => break u16::from(code),
+            None => seen += 1,
+        }
+    };
+    assert_eq!((seen, code), (100, 3001));
+    client.close().await.unwrap();
+    task.await.unwrap();
+
+    let (_task, stream) = session(&second);
+    let mut raw = ClientBuilder::new().take_over(stream);
+    second.stopping.cancel();
+    let message = raw.next().await.unwrap().unwrap();
+    assert_eq!(message.as_close().map(|(code, _)| u16::from(code)), Some(1012));
+}
+
+#[tokio::test]
 async fn violations_of_websocket_get_the_codes_of_the_rfc() {
     // Unmasked text; masked text that is not UTF-8.
     let cases: [(&[u8], u16); 2] = [(b"\x81\x02{}", 1002), (b"\x81\x82\0\0\0\0\xff\xfe", 1007)];

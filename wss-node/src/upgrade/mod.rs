@@ -18,6 +18,7 @@ use sha1::{Digest, Sha1};
 use crate::auth::Grant;
 use crate::client::Client;
 use crate::counters::Counters;
+use crate::limits::{LimitFault, SessionPlace};
 use crate::service::Node;
 use crate::tenant::Tenant;
 
@@ -74,6 +75,15 @@ pub(crate) struct Admission {
     pub(crate) tenant: Arc<Tenant>,
     /// What its token grants; `None`: none came with the upgrade.
     pub(crate) grant: Option<Grant>,
+    /// What it counts for.
+    pub(crate) place: SessionPlace,
+}
+
+impl From<LimitFault> for Refusal {
+    fn from(fault: LimitFault) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many sessions")
+            .with(RETRY_AFTER, fault.retry_after().as_secs())
+    }
 }
 
 /// Answers one request; with an admission it is a 101, and the connection a WebSocket from here on. `full`: there is
@@ -96,9 +106,12 @@ pub(crate) async fn answer<B>(
     } else {
         Room::Open
     };
-    match decide(request, &node.config.listen.path, room) {
-        Ok(accepted) => {
-            admission = Some(Admission { client, tenant: Arc::clone(&node.tenant), grant: None });
+    let decided = decide(request, &node.config.listen.path, room);
+    let placed =
+        decided.and_then(|accepted| Ok((accepted, node.limits.session(client.address, &node.tenant)?)));
+    match placed {
+        Ok((accepted, place)) => {
+            admission = Some(Admission { client, tenant: Arc::clone(&node.tenant), grant: None, place });
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let headers = response.headers_mut();
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
