@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use crate::audit::Entry;
 use crate::client::Client;
 use crate::config::ProxyProtocol;
-use crate::counters::Counters;
+use crate::counters::{Counters, Side};
 use crate::drain::Timed;
 use crate::handshake::{self, Stream};
 use crate::limits::{AcceptPlace, is_this_machine};
@@ -28,7 +28,7 @@ use crate::proxy::{self, HeaderFault, Told};
 use crate::service::Node;
 use crate::telemetry::trace::Trace;
 use crate::tls::{self, Reason};
-use crate::upgrade::Admission;
+use crate::upgrade::Upgraded;
 use crate::{session, upgrade};
 
 /// For the end of a connection that is no session.
@@ -125,9 +125,16 @@ async fn serve<S>(node: &Arc<Node>, stream: S, client: Client, mut place: Accept
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some((stream, read_ahead, mut admission, trace)) = Box::pin(http(node, stream, client, &place)).await
-    else {
+    let Some((stream, read_ahead, begun)) = Box::pin(http(node, stream, client, &mut place)).await else {
         return;
+    };
+    let Begun { upgraded, trace } = begun;
+    let mut admission = match upgraded {
+        Upgraded::Session(admission) => *admission,
+        Upgraded::Close(goodbye) => {
+            node.counters.closes.add(Side::Node, goodbye.code);
+            return upgrade::say_goodbye(stream, goodbye).await;
+        }
     };
     place.becomes(&mut admission.place);
     if admission.grant.is_some() {
@@ -150,36 +157,46 @@ async fn goodbye(mut stream: Stream) {
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
 }
 
+/// What an upgraded connection begins with.
+struct Begun {
+    upgraded: Upgraded,
+    /// `None`: it is not traced.
+    trace: Option<Trace>,
+}
+
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
 async fn http<S>(
     node: &Arc<Node>,
     stream: S,
     client: Client,
-    place: &AcceptPlace,
-) -> Option<(S, Bytes, Admission, Option<Trace>)>
+    place: &mut AcceptPlace,
+) -> Option<(S, Bytes, Begun)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = client.peer;
-    let upgraded = Mutex::<Option<(OnUpgrade, Admission, Option<Trace>)>>::default();
+    let place = Mutex::new(place);
+    let upgraded = Mutex::<Option<(OnUpgrade, Begun)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
-        let (client, upgraded) = (client.clone(), &upgraded);
+        let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
             let began = Instant::now();
             let path = request.uri().path();
             let trace = node.telemetry.connection(&client, request.method(), path, request.headers());
-            let answer = answer(node, &request, client, place.proof_only);
-            let (response, admission) = match &trace {
+            let address = client.address;
+            let answer = answer(node, &request, client, place);
+            let (response, admitted) = match &trace {
                 Some(trace) => Box::pin(answer.with_context(trace.context())).await,
                 None => answer.await,
             };
             let took = began.elapsed();
             node.telemetry.histograms().request(request.method(), response.status(), took);
             if let Some(trace) = &trace {
-                trace.answered(response.status(), took, admission.as_ref());
+                trace.answered(response.status(), took, address, admitted.as_ref());
             }
-            if let Some(admission) = admission {
-                let taken = (hyper::upgrade::on(&mut request), admission, trace);
+            if let Some(admitted) = admitted {
+                let begun = Begun { upgraded: admitted, trace };
+                let taken = (hyper::upgrade::on(&mut request), begun);
                 *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -198,10 +215,10 @@ where
         tracing::debug!(%peer, %error, "HTTP connection ended");
         return None;
     }
-    let (upgraded, admission, trace) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let (upgraded, begun) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, admission, trace))
+    Some((parts.io.into_inner(), parts.read_buf, begun))
 }
 
 /// Answers a request, and admits a session if it may begin one.
@@ -209,11 +226,11 @@ async fn answer(
     node: &Node,
     request: &Request<Incoming>,
     client: Client,
-    proof_only: bool,
-) -> (Response<Full<Bytes>>, Option<Admission>) {
+    place: &Mutex<&mut AcceptPlace>,
+) -> (Response<Full<Bytes>>, Option<Upgraded>) {
     match without_certificate(node, request, &client) {
         Some(refusal) => (refusal, None),
-        None => upgrade::answer(node, request, client, proof_only).await,
+        None => upgrade::answer(node, request, client, place).await,
     }
 }
 

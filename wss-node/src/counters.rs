@@ -12,6 +12,7 @@ pub(crate) use sealwire_metrics::{Kind, Metric};
 use crate::limits::LimitFault;
 use crate::proxy::HeaderFault;
 use crate::tls::Reason;
+use crate::upgrade::Outcome;
 
 /// Counters of the whole node.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub(crate) struct Counters {
     pub(crate) publications_refused: AtomicU64,
     /// Upgrades refused because it was open.
     pub(crate) upgrades_refused: AtomicU64,
+    /// What became of requests for a session, in the order of [`Outcome::ALL`].
+    upgrades: [AtomicU64; Outcome::ALL.len()],
     /// Publications accepted.
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
@@ -86,6 +89,11 @@ impl Counters {
     #[cfg(test)]
     pub(crate) fn limits_reached(&self, fault: LimitFault) -> u64 {
         Self::get(&self.limits_reached[fault as usize])
+    }
+
+    /// A request for a session came to this.
+    pub(crate) fn upgrade(&self, outcome: Outcome) {
+        Self::add(&self.upgrades[outcome as usize]);
     }
 
     /// Failed handshakes by reason, without the reasons that did not occur.
@@ -217,6 +225,16 @@ impl Counters {
                 kind: Kind::Counter,
                 help: "Connections and sessions refused, by the limit that was reached",
                 labels: &[("wss_node.limit", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (outcome, counter) in Outcome::ALL.into_iter().zip(&self.upgrades) {
+            see(&Metric {
+                name: "wss_node.upgrades",
+                unit: "{request}",
+                kind: Kind::Counter,
+                help: "Requests for a session, by what became of them",
+                labels: &[("outcome", outcome.as_str())],
                 value: Self::get(counter),
             });
         }

@@ -26,7 +26,7 @@ use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::telemetry::Telemetry;
-use crate::tenant::Tenant;
+use crate::tenant::Tenants;
 use crate::tickets::Tickets;
 use crate::{admin, drain, limits, tls};
 
@@ -40,8 +40,7 @@ pub(crate) struct Node {
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
-    /// Those whom no other tenant claims.
-    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) tenants: Tenants,
     pub(crate) audit: Audit,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) limits: Arc<Limits>,
@@ -81,7 +80,7 @@ impl Node {
             listener,
         );
         let node = Self {
-            tenant: Arc::new(Tenant::everybody(&config)),
+            tenants: Tenants::new(&config),
             audit: Audit::default(),
             telemetry,
             limits: Limits::new(&config, Arc::clone(&counters)),
@@ -245,8 +244,9 @@ pub(crate) mod tests {
     pub(crate) fn admission(node: &Node) -> Admission {
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
         let client = Client::of_socket(peer, local);
-        let place = node.limits.session(client.address, &node.tenant).unwrap();
-        Admission { client, tenant: Arc::clone(&node.tenant), grant: None, place }
+        let tenant = Arc::clone(node.tenants.everybody());
+        let place = node.limits.session(client.address, &tenant).unwrap();
+        Admission { client, tenant, grant: None, place }
     }
 
     fn own(address: SocketAddr) -> OwnListener {

@@ -25,6 +25,9 @@ use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
 use serde::Deserialize;
 pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
 
+pub use crate::host::HostPattern;
+pub use crate::origin::OriginPattern;
+
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sealwire/wss-node.toml";
 
@@ -270,7 +273,7 @@ impl Config {
         }
         self.breaker.check()?;
         self.log.check()?;
-        gate::check(&self.gate, &self.token, &self.tenant)
+        gate::check(&self.gate, &self.token, &self.tenant, &self.listen.path)
     }
 }
 

@@ -61,8 +61,8 @@ impl Closes {
                 name: "wss_node.sessions.closed",
                 unit: "{session}",
                 kind: Kind::Counter,
-                help: "Sessions that have ended, by the side that closed and its code; 1005: the client gave none, \
-                       1006: the connection was cut",
+                help: "Sessions that have ended, and upgrades closed at once (`reject = \"close\"`), by the side that \
+                       closed and its code; 1005: the client gave none, 1006: the connection was cut",
                 labels: &[("side", side.as_str()), ("code", &code)],
                 value,
             });

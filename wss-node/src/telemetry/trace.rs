@@ -4,6 +4,7 @@
 //! Not spans of `tracing`: those are made for every connection before anybody has decided whether it is traced.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode};
@@ -16,7 +17,7 @@ use super::sampling::Sampling;
 use crate::client::Client;
 use crate::counters::{Counters, Side};
 use crate::tls::Reason;
-use crate::upgrade::Admission;
+use crate::upgrade::{Admission, Upgraded};
 
 /// What is kept of a path that a client sends.
 const MAX_PATH_BYTES: usize = 256;
@@ -75,6 +76,7 @@ impl Tracing {
             return;
         }
         let mut attributes = of_client(client);
+        attributes.push(KeyValue::new("client.address", client.address.to_string()));
         attributes.push(KeyValue::new("error.type", reason.as_str()));
         let began = now.checked_sub(took).unwrap_or(now);
         let context = self.span("wss connection", began, attributes, &Context::new());
@@ -114,8 +116,14 @@ impl Trace {
         self.context.clone()
     }
 
-    /// The request was answered, after `took`. Without an admission this is the end.
-    pub(crate) fn answered(&self, status: StatusCode, took: Duration, admission: Option<&Admission>) {
+    /// The request of a client at `address` was answered, after `took`. Without an upgrade this is the end.
+    pub(crate) fn answered(
+        &self,
+        status: StatusCode,
+        took: Duration,
+        address: IpAddr,
+        upgraded: Option<&Upgraded>,
+    ) {
         let now = SystemTime::now();
         self.child("upgrade", now.checked_sub(took).unwrap_or(now), now);
         let span = self.context.span();
@@ -123,7 +131,21 @@ impl Trace {
         if status.is_server_error() {
             span.set_status(Status::error(status.as_str().to_owned()));
         }
-        let Some(Admission { tenant, grant, .. }) = admission else { return };
+        let Admission { client, tenant, grant, .. } = match upgraded {
+            Some(Upgraded::Session(admission)) => admission.as_ref(),
+            Some(Upgraded::Close(goodbye)) => {
+                span.set_attribute(KeyValue::new("wss_node.close.side", Side::Node.as_str()));
+                span.set_attribute(KeyValue::new("wss_node.close.code", i64::from(goodbye.code)));
+                span.set_attribute(KeyValue::new("client.address", address.to_string()));
+                return;
+            }
+            None => {
+                span.set_attribute(KeyValue::new("client.address", address.to_string()));
+                return;
+            }
+        };
+        // As a trusted proxy told it.
+        span.set_attribute(KeyValue::new("client.address", client.address.to_string()));
         let auth = match grant {
             Some(grant) if !grant.user.is_empty() => "token",
             Some(_) => "anonymous",
@@ -237,7 +259,6 @@ fn of_client(client: &Client) -> Vec<KeyValue> {
     attributes.extend([
         KeyValue::new("network.peer.address", client.peer.ip().to_string()),
         KeyValue::new("network.peer.port", i64::from(client.peer.port())),
-        KeyValue::new("client.address", client.address.to_string()),
         KeyValue::new("server.port", i64::from(client.local.port())),
     ]);
     let mut server = client.local.ip().to_string();

@@ -66,7 +66,9 @@ async fn a_connection_has_its_handshake_its_upgrade_and_its_end() {
     let headers = headers(PARENT);
     let trace = tracing.connection(&client(), &Method::GET, "/ws", &headers, now).unwrap();
     let node = node("");
-    trace.answered(StatusCode::SWITCHING_PROTOCOLS, Duration::from_micros(10), Some(&admission(&node)));
+    let session = Upgraded::Session(Box::new(admission(&node)));
+    let took = Duration::from_micros(10);
+    trace.answered(StatusCode::SWITCHING_PROTOCOLS, took, "192.0.2.200".parse().unwrap(), Some(&session));
     let session = async {
         event("breaker open");
         let mut tally = Tally::default();
@@ -147,10 +149,12 @@ fn a_refused_request_ends_its_trace_and_long_paths_are_cut() {
     let path = format!("/{}", "é".repeat(300));
     let trace =
         tracing.connection(&client(), &Method::GET, &path, &HeaderMap::new(), SystemTime::now()).unwrap();
-    trace.answered(StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO, None);
+    let address = "192.0.2.200".parse().unwrap();
+    trace.answered(StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO, address, None);
     drop(trace);
     let span = kept.named("wss connection").unwrap();
     assert_eq!(span.status, Status::error("503"));
     assert_eq!(attribute(&span, "url.path").unwrap().len(), 255);
+    assert_eq!(attribute(&span, "client.address").as_deref(), Some("192.0.2.200"));
     assert_eq!(attribute(&span, "wss_node.auth"), None);
 }
