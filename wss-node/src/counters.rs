@@ -45,6 +45,10 @@ pub(crate) struct Counters {
     pub(crate) upgrades_refused: AtomicU64,
     /// What became of requests for a session, in the order of [`Outcome::ALL`].
     upgrades: [AtomicU64; Outcome::ALL.len()],
+    /// Decisions that were not told because of `audit.lines_per_second`.
+    pub(crate) audit_left_out: AtomicU64,
+    /// Lines that the audit file could not take.
+    pub(crate) audit_lost: AtomicU64,
     /// Publications accepted.
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
@@ -169,6 +173,20 @@ impl Counters {
                 Kind::Counter,
                 "Publications put into the queue of a subscriber",
                 &self.deliveries,
+            ),
+            (
+                "wss_node.audit.left_out",
+                "{decision}",
+                Kind::Counter,
+                "Decisions not told because of `audit.lines_per_second`",
+                &self.audit_left_out,
+            ),
+            (
+                "wss_node.audit.lost",
+                "{line}",
+                Kind::Counter,
+                "Lines that `audit.file` could not take",
+                &self.audit_lost,
             ),
         ];
         for (name, unit, kind, help, counter) in plain {

@@ -36,4 +36,5 @@ mod tickets;
 mod tls;
 mod upgrade;
 
+pub use audit::AuditFileError;
 pub use service::{RunError, run};

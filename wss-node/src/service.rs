@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditFileError};
 use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
@@ -41,7 +41,7 @@ pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clients: Arc<ClientCertificates>,
@@ -70,18 +70,19 @@ impl Node {
         let tls = tls::server_config(reader.clone(), Arc::clone(&tickets), &clients)?;
         let readiness = Arc::new(Readiness::new(config.server_names.clone()));
         let counters = Arc::<Counters>::default();
+        let audit = Arc::new(Audit::new(&config.audit, Arc::clone(&counters))?);
         let guard = Guard::new(
-            config.breaker.clone(),
-            config.server_names.clone(),
+            &config,
             reader.clone(),
             Arc::clone(&readiness),
             Arc::clone(&counters),
+            Arc::clone(&audit),
             tickets,
             listener,
         );
         let node = Self {
             tenants: Tenants::new(&config),
-            audit: Audit::default(),
+            audit,
             telemetry,
             limits: Limits::new(&config, Arc::clone(&counters)),
             config,
@@ -130,6 +131,9 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The audit file.
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order. `telemetry` is to be stopped afterwards.
@@ -154,6 +158,7 @@ pub async fn run(
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
+    let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
@@ -183,6 +188,8 @@ pub async fn run(
     receiving.abort();
     guarding.abort();
     administering.abort();
+    auditing.abort();
+    node.audit.flush().await;
     opened
 }
 

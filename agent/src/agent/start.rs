@@ -25,6 +25,7 @@ use crate::alert::rates::Rates;
 use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
+use crate::delivery::client_roots::{self, ClientRoots, ClientRootsError, LOOK_EVERY};
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
@@ -101,6 +102,9 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
+    /// Roots of clients' certificates.
+    #[error("delivery.client_roots: {0}")]
+    ClientRoots(#[from] ClientRootsError),
     /// Who is told of incidents.
     #[error(transparent)]
     Alerts(#[from] AlertError),
@@ -157,7 +161,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         proof: config.delivery.proof_timeout,
         proof_by: config.delivery.proof,
     };
-    let delivery = Delivery::new(limits, desired_receiver, event_sender.clone(), Arc::clone(&steps));
+    let client_roots = client_roots(config, &tasks)?;
+    let delivery =
+        Delivery::new(limits, desired_receiver, client_roots, event_sender.clone(), Arc::clone(&steps));
     let refused = move |_| {
         // Counted only; a full queue loses the count, not the refusal.
         let _ = event_sender.try_send(Event::Refused);
@@ -313,6 +319,17 @@ fn add(
     };
     sources.insert(issuer.name().to_owned(), Source::new(issuer, anchors, parallel_orders));
     Ok(())
+}
+
+/// Read now, and followed from here on.
+fn client_roots(
+    config: &Config,
+    tasks: &CancellationToken,
+) -> Result<watch::Receiver<ClientRoots>, StartError> {
+    let Some(path) = &config.delivery.client_roots else { return Ok(watch::channel(Arc::default()).1) };
+    let (sender, receiver) = watch::channel(client_roots::read(path)?);
+    tokio::spawn(client_roots::follow(path.clone(), LOOK_EVERY, sender, tasks.clone()));
+    Ok(receiver)
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

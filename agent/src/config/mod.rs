@@ -101,6 +101,8 @@ pub struct DeliveryConfig {
     /// How long after the ack the proof may take before the agent rolls back.
     #[serde(deserialize_with = "duration")]
     pub proof_timeout: Duration,
+    /// PEM file with the roots of clients' certificates (mTLS), for all nodes that have no such file of their own.
+    pub client_roots: Option<PathBuf>,
 }
 
 impl Default for DeliveryConfig {
@@ -112,6 +114,7 @@ impl Default for DeliveryConfig {
             proof: ProofBy::Agent,
             ack_timeout: Duration::from_secs(10),
             proof_timeout: Duration::from_secs(10),
+            client_roots: None,
         }
     }
 }

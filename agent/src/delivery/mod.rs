@@ -4,6 +4,7 @@
 //! desired with what the node holds, so that delivery depends on the present difference only and a lost
 //! message or a restart on either side heals by itself.
 
+pub mod client_roots;
 mod connection;
 pub mod hello;
 pub mod prove;
@@ -200,6 +201,8 @@ pub struct NodeInfo {
     pub server_names: Vec<String>,
     /// Where handshakes reach it.
     pub listeners: Vec<String>,
+    /// Those of them that want a PROXY protocol header first.
+    pub proxied: Vec<String>,
 }
 
 /// What became of a delivery.

@@ -245,7 +245,9 @@ impl<'a> Pairing<'a> {
         let roots = trust.roots.len();
         match self.node.clients.replace(trust.roots) {
             Ok(digest) => {
-                tracing::info!(roots, "the roots of clients' certificates are in use");
+                if roots > 0 {
+                    tracing::info!(roots, "the roots of clients' certificates are in use");
+                }
                 let trusted = ClientTrusted { roots_sha256: digest.to_vec() };
                 answer(&self.answers, node_message::Body::ClientTrusted(trusted)).await;
             }

@@ -3,6 +3,10 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout)]
 
+mod admin;
+mod table;
+mod why;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
 use crate::service;
 use crate::telemetry::Telemetry;
+use why::Why;
 
 /// A secure WebSocket node whose certificates are swapped live and proven to be served.
 #[derive(Debug, Parser)]
@@ -33,6 +38,8 @@ enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Tell what was decided about a client lately: refusals and closed sessions, and why.
+    Why(Why),
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,11 +65,18 @@ impl Cli {
                 return ExitCode::from(2);
             }
         };
-        if matches!(self.command, Command::Config(_)) {
-            println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
-            return ExitCode::SUCCESS;
-        }
-        match start(config) {
+        let done = match self.command {
+            Command::Run => start(config),
+            Command::Config(_) => {
+                println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
+                Ok(())
+            }
+            Command::Why(why) => ask(async {
+                print!("{}", why.run(admin::connect(&config, &self.config).await?).await?);
+                Ok(())
+            }),
+        };
+        match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
                 eprintln!("wss-node: {message}");
@@ -70,6 +84,12 @@ impl Cli {
             }
         }
     }
+}
+
+/// One question to the running node.
+fn ask(question: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(question)
 }
 
 fn start(config: Config) -> Result<(), String> {
@@ -84,8 +104,10 @@ fn start(config: Config) -> Result<(), String> {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
         let result = service::run(config, Arc::clone(&telemetry), shutdown).await;
-        if let Err(error) = &result {
-            // For the collector; the terminal gets it below.
+        if let Err(error) = &result
+            && telemetry.log_layer().is_some()
+        {
+            // For the collector; the terminal gets it anyway.
             tracing::error!(%error, "node not running");
         }
         telemetry.stop().await;
