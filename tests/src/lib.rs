@@ -3,6 +3,7 @@
 
 pub mod alertmanager;
 pub mod authority;
+pub mod collector;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
