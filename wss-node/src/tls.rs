@@ -11,6 +11,9 @@ use sealwire_proto::probe::DRILL_ALPN;
 use crate::certs::CertReader;
 use crate::tickets::Tickets;
 
+/// Most tickets of one handshake, however many a client asks for.
+const MAX_TICKETS: usize = 2;
+
 /// What a server offers: AES-256 first, then ChaCha20; hybrid post-quantum key exchange first.
 fn provider() -> CryptoProvider {
     CryptoProvider {
@@ -36,6 +39,10 @@ pub(crate) fn server_config(reader: CertReader, tickets: Arc<Tickets>) -> Result
     // A drill's first: whoever offers it among others must get no session either.
     config.alpn_protocols = vec![DRILL_ALPN.to_vec(), b"http/1.1".to_vec()];
     config.ticketer = tickets;
+    // A client that comes back opens one connection, and gets the next ticket with it; one that wants two says so
+    // (RFC 9149), and a proof wants none.
+    config.send_tls13_tickets = 1;
+    config.max_tls13_tickets = MAX_TICKETS;
     Ok(Arc::new(config))
 }
 
