@@ -13,6 +13,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroize;
 
 use crate::anchors::Anchors;
+use crate::signatures::remembering;
 use crate::v1::NackReason;
 
 /// Longest chain taken. Real ones have two to four certificates.
@@ -192,9 +193,11 @@ fn check_path(
     anchors: &Anchors,
     now: UnixTime,
 ) -> Result<Option<CertificateDer<'static>>, Rejection> {
+    let algorithms = remembering();
+    let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
     let path = end_entity
         .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            &algorithms,
             anchors.as_slice(),
             intermediates,
             now,
