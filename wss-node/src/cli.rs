@@ -77,7 +77,10 @@ fn start(config: Config) -> Result<(), String> {
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        service::run(config, shutdown).await.map_err(|error| error.to_string())
+        // A task: block_on() stays on this thread, which every accepted connection would have to wake.
+        let ran = tokio::spawn(Box::pin(service::run(config, shutdown))).await;
+        let ran = ran.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        ran.map_err(|error| error.to_string())
     })
 }
 
