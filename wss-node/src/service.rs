@@ -26,6 +26,7 @@ use crate::guard::Guard;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::readiness::Readiness;
+use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use crate::tenant::Tenants;
 use crate::tickets::Tickets;
@@ -40,6 +41,7 @@ pub(crate) struct Node {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
     pub(crate) audit: Arc<Audit>,
@@ -92,6 +94,7 @@ impl Node {
             readiness,
             counters,
             hub: Arc::default(),
+            registry: Arc::default(),
             guard: Arc::new(guard),
             clients,
             drain: Drain::default(),
