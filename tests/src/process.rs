@@ -53,6 +53,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Memory that it holds, in bytes (VmRSS).
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or_else(|| panic!("{} is gone", self.name)) * 1024
+    }
+
     /// All it has written so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -20,7 +20,8 @@ use crate::client::Client;
 use crate::config::ProxyProtocol;
 use crate::counters::Counters;
 use crate::drain::Timed;
-use crate::handshake::{self, Stream};
+use crate::first;
+use crate::handshake::{self, Failure, Stream};
 use crate::limits::{AcceptPlace, is_this_machine};
 use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
@@ -54,11 +55,17 @@ pub(crate) async fn run(
         return Box::pin(serve(&node, tcp, client, place)).await;
     }
     let limit = node.config.listen.handshake_timeout;
-    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp))).within(limit).await;
-    let stream = match result {
-        Some(Ok(stream)) => stream,
-        Some(Err((reason, detail))) => return failed(&node, &client, reason, &detail),
-        None => return failed(&node, &client, Reason::Timeout, &format!("not done within {limit:?}")),
+    let end = tokio::time::Instant::now() + limit;
+    let late = || (Reason::Timeout, format!("not done within {limit:?}"));
+    let first = match tokio::time::timeout_at(end, first::arrives(&tcp)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return failed(&node, &client, (Reason::of(&error), error.to_string())),
+        Err(_) => return failed(&node, &client, late()),
+    };
+    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp, first))).until(end).await;
+    let stream = match result.unwrap_or_else(|| Err(late())) {
+        Ok(stream) => stream,
+        Err(failure) => return failed(&node, &client, failure),
     };
     Counters::add(&node.counters.handshakes);
     let facts = tls::facts(stream.get_ref().1, began.elapsed());
@@ -73,7 +80,7 @@ pub(crate) async fn run(
     Box::pin(serve(&node, stream, client, place)).await;
 }
 
-fn failed(node: &Node, client: &Client, reason: Reason, detail: &str) {
+fn failed(node: &Node, client: &Client, (reason, detail): Failure) {
     node.counters.handshake_failed(reason);
     let Client { address, peer, .. } = client;
     tracing::info!(%peer, %address, reason = reason.as_str(), detail, "TLS handshake failed");
@@ -97,6 +104,7 @@ async fn told_by_proxy(
         Ok(Told::Nobody) => return true,
         Ok(Told::Client(told)) if trusted => {
             client.address = told.ip();
+            client.passed_on = true;
             match node.limits.told(place, told.ip(), Instant::now()) {
                 Ok(()) => return true,
                 Err(fault) => {

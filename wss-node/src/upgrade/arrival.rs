@@ -43,7 +43,7 @@ pub(super) fn arrive(
 /// How far the TLS handshake binds the request.
 pub(super) fn handshake<'a>(node: &Node, client: &'a Client) -> Handshake<'a> {
     match &client.tls {
-        Some(tls) if !node.config.proxy.trusts(client.peer.ip()) => {
+        Some(tls) if client.passed_on || !node.config.proxy.trusts(client.peer.ip()) => {
             Handshake::Client(tls.server_name.as_deref())
         }
         _ => Handshake::Proxy,
