@@ -200,7 +200,7 @@ fn without_certificate<B>(
     client: &Client,
 ) -> Option<Response<Full<Bytes>>> {
     let has_certificate = client.tls.as_ref().is_some_and(|tls| tls.client_certificate.is_some());
-    if !node.clients.refuses(has_certificate) || ["/healthz", "/readyz"].contains(&request.uri().path()) {
+    if !node.clients.refuses(has_certificate) || upgrade::health::is_asked(request.uri().path()) {
         return None;
     }
     Counters::add(&node.counters.client_certificates_missing);

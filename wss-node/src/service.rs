@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditFileError};
+use crate::auth::AuthError;
 use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
@@ -39,7 +40,7 @@ pub(crate) struct Node {
     pub(crate) hub: Arc<Hub>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clients: Arc<ClientCertificates>,
     pub(crate) drain: Drain,
@@ -63,18 +64,19 @@ impl Node {
         let tls = tls::server_config(reader.clone(), Arc::clone(&tickets), &clients)?;
         let readiness = Arc::new(Readiness::new(config.server_names.clone()));
         let counters = Arc::<Counters>::default();
+        let audit = Arc::new(Audit::new(&config.audit, Arc::clone(&counters))?);
         let guard = Guard::new(
-            config.breaker.clone(),
-            config.server_names.clone(),
+            &config,
             reader.clone(),
             Arc::clone(&readiness),
             Arc::clone(&counters),
+            Arc::clone(&audit),
             tickets,
             listener,
         );
         let node = Self {
-            tenants: Tenants::new(&config),
-            audit: Audit::default(),
+            tenants: Tenants::new(&config)?,
+            audit,
             limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
@@ -120,6 +122,12 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The audit file.
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
+    /// Tokens cannot be checked as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order.
@@ -140,6 +148,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
+    let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     let router = admin::router(Arc::clone(&node));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
@@ -169,6 +178,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
     receiving.abort();
     guarding.abort();
     administering.abort();
+    auditing.abort();
+    node.audit.flush().await;
     opened
 }
 

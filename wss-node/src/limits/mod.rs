@@ -16,15 +16,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{Config, ProxyConfig};
 use crate::counters::Counters;
 use crate::tenant::Tenant;
 use clients::{Allowed, Clients};
 pub(crate) use fault::LimitFault;
-use pace::Pace;
+pub(crate) use pace::{Pace, Progress};
 pub(crate) use place::{AcceptPlace, SessionPlace};
 use who::Who;
 
@@ -35,7 +34,7 @@ const PROOF_PLACES: usize = 16;
 /// All limits on clients of one node.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    trusted: Vec<IpNet>,
+    proxy: ProxyConfig,
     connections: Arc<Semaphore>,
     unauthenticated: Arc<Semaphore>,
     proofs: Arc<Semaphore>,
@@ -67,7 +66,7 @@ impl Limits {
         };
         let state = State { clients: Clients::new(allowed), tenants: HashMap::new() };
         Arc::new(Self {
-            trusted: config.proxy.trusted.clone(),
+            proxy: config.proxy.clone(),
             connections: permits(config.listen.max_connections),
             unauthenticated: permits(unauthenticated),
             proofs: permits(PROOF_PLACES),
@@ -83,8 +82,7 @@ impl Limits {
 
     /// Whether an address is a proxy that is believed.
     pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.trusted.iter().any(|network| network.contains(&peer))
+        self.proxy.trusts(peer)
     }
 
     /// A place for a connection that was just accepted at `own` with this descriptor, until it is a session. A peer on

@@ -13,10 +13,15 @@ pub(crate) const LIVE: &str = "/healthz";
 /// Whether it should get traffic.
 pub(crate) const READY: &str = "/readyz";
 
+/// Whether a path is one of them.
+pub(crate) fn is_asked(path: &str) -> bool {
+    [LIVE, READY].contains(&path)
+}
+
 /// The answer to a question after the node's health; `None`: it is none.
 pub(super) fn answer(head: &Head<'_>, is_ready: impl FnOnce() -> bool) -> Option<Response<Full<Bytes>>> {
     let path = head.uri.path();
-    if path != LIVE && path != READY {
+    if !is_asked(path) {
         return None;
     }
     let (status, body) = if ![Method::GET, Method::HEAD].contains(head.method) {

@@ -168,7 +168,7 @@ impl Node {
             tenant: tenant.and_then(|tenant| tenant.name.clone()),
             detail: format!("{} {path}: {}", head.method, refusal.detail),
         };
-        self.audit.record(&entry);
+        self.audit.record_from(&entry, client.peer);
     }
 }
 

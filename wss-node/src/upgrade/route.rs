@@ -49,7 +49,7 @@ mod tests {
         let text = "server_names = [\"a\"]\n[token]\nanonymous = true\n\
                     [[tenant]]\nname = \"one\"\nhosts = [\"one.example\", \"*.one.example\"]\n\
                     [[tenant]]\nname = \"two\"\nhosts = [\"two.example\"]\npath = \"/two\"";
-        let tenants = Tenants::new(&Config::from_text("n.toml".as_ref(), text).unwrap());
+        let tenants = Tenants::new(&Config::from_text("n.toml".as_ref(), text).unwrap()).unwrap();
         let path = "/connection/websocket";
         let routed = |host, handshake, path| match route(&tenants, host, handshake, path) {
             Ok(tenant) => tenant.name.clone().unwrap_or_else(|| "*".to_owned()),

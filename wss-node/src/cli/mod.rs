@@ -3,6 +3,10 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout)]
 
+mod admin;
+mod table;
+mod why;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
 use crate::service;
+use why::Why;
 
 /// A secure WebSocket node whose certificates are swapped live and proven to be served.
 #[derive(Debug, Parser)]
@@ -31,6 +36,8 @@ enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Tell what was decided about a client lately: refusals and closed sessions, and why.
+    Why(Why),
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,11 +63,18 @@ impl Cli {
                 return ExitCode::from(2);
             }
         };
-        if matches!(self.command, Command::Config(_)) {
-            println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
-            return ExitCode::SUCCESS;
-        }
-        match start(config) {
+        let done = match self.command {
+            Command::Run => start(config),
+            Command::Config(_) => {
+                println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
+                Ok(())
+            }
+            Command::Why(why) => ask(async {
+                print!("{}", why.run(admin::connect(&config, &self.config).await?).await?);
+                Ok(())
+            }),
+        };
+        match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
                 eprintln!("wss-node: {message}");
@@ -68,6 +82,12 @@ impl Cli {
             }
         }
     }
+}
+
+/// One question to the running node.
+fn ask(question: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(question)
 }
 
 fn start(config: Config) -> Result<(), String> {
