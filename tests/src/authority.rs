@@ -67,6 +67,23 @@ impl Authority {
         (vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
     }
 
+    /// A chain and a key in PEM for a server at the world's address that is no node.
+    ///
+    /// # Panics
+    /// When rcgen cannot make one.
+    #[must_use]
+    pub fn server(&self, world: &World) -> (String, String) {
+        let (key, names) = (key(), vec!["node.test".to_owned(), world.address.to_string()]);
+        let params = CertificateParams::new(names).and_then(|mut params| {
+            let now = OffsetDateTime::now_utc();
+            (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + time::Duration::DAY);
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            params.signed_by(&key, &self.issuer)
+        });
+        let leaf = params.unwrap_or_else(|error| panic!("server: {error}"));
+        (leaf.pem(), key.serialize_pem())
+    }
+
     /// Its PEM.
     #[must_use]
     pub fn pem(&self) -> String {
