@@ -2,7 +2,9 @@
 //! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
 
 pub mod alertmanager;
+pub mod asking;
 pub mod authority;
+pub mod collector;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;

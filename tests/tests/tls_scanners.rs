@@ -36,7 +36,12 @@ async fn testssl_finds_nothing_in_protocols_and_ciphers() {
     // Debian's openssl knows TLS 1.3; the one that comes with the script does not.
     command.args(["--quiet", "--color", "0", "--warnings", "off", "--openssl", "/usr/bin/openssl"]);
     command.args(["--protocols", "--std", "--server-preference", "--server-defaults", "--vulnerable"]);
-    command.arg("--add-ca").arg(root).arg("--jsonfile").arg(&report).arg(format!("node.test:{}", world.node_address().port()));
+    command
+        .arg("--add-ca")
+        .arg(root)
+        .arg("--jsonfile")
+        .arg(&report)
+        .arg(format!("node.test:{}", world.node_address().port()));
     command.args(["--ip", &world.address.to_string()]);
     let ran = tokio::task::block_in_place(|| run(&mut command));
     let findings: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
@@ -53,7 +58,8 @@ async fn testssl_finds_nothing_in_protocols_and_ciphers() {
         .iter()
         .filter(|finding| {
             let known = ACCEPTED.iter().any(|(id, _)| finding["id"] == *id);
-            !known && ["MEDIUM", "HIGH", "CRITICAL", "FATAL"].iter().any(|level| finding["severity"] == *level)
+            !known
+                && ["MEDIUM", "HIGH", "CRITICAL", "FATAL"].iter().any(|level| finding["severity"] == *level)
         })
         .collect();
     assert!(bad.is_empty(), "{bad:#?}\n{}", ran.out);

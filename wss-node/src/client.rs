@@ -12,8 +12,6 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Our end of the socket.
     pub(crate) local: SocketAddr,
-    /// A PROXY header has told its address: what TLS there is, is with the client and not with the proxy.
-    pub(crate) passed_on: bool,
     /// What the handshake agreed upon; `None` on the plain listener.
     pub(crate) tls: Option<Box<TlsFacts>>,
 }
@@ -38,6 +36,6 @@ pub(crate) struct TlsFacts {
 impl Client {
     /// A connection of which nothing but the socket is known.
     pub(crate) fn of_socket(peer: SocketAddr, local: SocketAddr) -> Self {
-        Self { address: peer.ip().to_canonical(), peer, local, passed_on: false, tls: None }
+        Self { address: peer.ip().to_canonical(), peer, local, tls: None }
     }
 }

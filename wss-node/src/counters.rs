@@ -1,6 +1,13 @@
 //! What is counted, for the report to the agent and for the log. Atomics: no lock on any path.
 
+mod closes;
+mod handshakes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use closes::{Closes, Side};
+use handshakes::Handshakes;
+pub(crate) use sealwire_metrics::{Kind, Metric};
 
 use crate::auth::TokenFault;
 use crate::limits::LimitFault;
@@ -15,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
     pub(crate) handshakes: AtomicU64,
+    /// The same by what they agreed upon.
+    pub(crate) agreed: Handshakes,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
     /// Connections closed before TLS because a limit was reached.
@@ -49,6 +58,16 @@ pub(crate) struct Counters {
     pub(crate) tokens_accepted: AtomicU64,
     /// Tokens that did not, in the order of [`TokenFault::NAMES`].
     tokens_refused: [AtomicU64; TokenFault::NAMES.len()],
+    /// WebSocket messages of clients.
+    pub(crate) messages_received: AtomicU64,
+    /// WebSocket messages to clients.
+    pub(crate) messages_sent: AtomicU64,
+    /// Bytes in messages of clients.
+    pub(crate) bytes_received: AtomicU64,
+    /// Bytes in messages to clients.
+    pub(crate) bytes_sent: AtomicU64,
+    /// Ended sessions by close code.
+    pub(crate) closes: Closes,
 }
 
 impl Counters {
@@ -102,13 +121,6 @@ impl Counters {
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Metric<'_>)) {
         let plain = [
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
-            (
-                "tls.server.handshakes",
-                "{handshake}",
-                Kind::Counter,
-                "Handshakes that succeeded",
-                &self.handshakes,
-            ),
             (
                 "wss_node.connections.turned_away",
                 "{connection}",
@@ -191,6 +203,30 @@ impl Counters {
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
         }
+        let directed = [
+            (
+                "wss_node.messages",
+                "{message}",
+                "WebSocket messages",
+                &self.messages_received,
+                &self.messages_sent,
+            ),
+            ("wss_node.io", "By", "Bytes in WebSocket messages", &self.bytes_received, &self.bytes_sent),
+        ];
+        for (name, unit, help, received, sent) in directed {
+            for (direction, counter) in [("receive", received), ("transmit", sent)] {
+                see(&Metric {
+                    name,
+                    unit,
+                    kind: Kind::Counter,
+                    help,
+                    labels: &[("network.io.direction", direction)],
+                    value: Self::get(counter),
+                });
+            }
+        }
+        self.agreed.visit(see);
+        self.closes.visit(see);
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.handshake_failures) {
             see(&Metric {
                 name: "tls.server.handshake.failures",
@@ -246,28 +282,6 @@ impl Counters {
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
-}
-
-/// A number as it is told to others.
-#[derive(Debug)]
-pub(crate) struct Metric<'a> {
-    /// By the conventions of OpenTelemetry: dots between the parts, no unit, no `total`.
-    pub(crate) name: &'static str,
-    /// UCUM: `{session}`, `By`, `s`.
-    pub(crate) unit: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
-    pub(crate) labels: &'a [(&'static str, &'a str)],
-    pub(crate) value: u64,
-}
-
-/// What its value does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
 }
 
 /// Counts something as long as it is held.

@@ -32,6 +32,7 @@ mod proxy;
 mod readiness;
 mod service;
 mod session;
+pub mod telemetry;
 mod tenant;
 mod tickets;
 mod tls;

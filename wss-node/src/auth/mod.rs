@@ -14,7 +14,7 @@ mod verifier;
 mod web;
 
 pub use error::AuthError;
-pub(crate) use extract::{extract, loggable};
+pub(crate) use extract::{decoded, extract, loggable};
 pub(crate) use fault::TokenFault;
 use jiff::Timestamp;
 pub(crate) use verifier::Verifier;

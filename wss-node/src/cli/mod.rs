@@ -9,6 +9,7 @@ mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
 use crate::service;
+use crate::telemetry::Telemetry;
 use why::Why;
 
 /// A secure WebSocket node whose certificates are swapped live and proven to be served.
@@ -91,14 +93,29 @@ fn ask(question: impl Future<Output = Result<(), String>>) -> Result<(), String>
 }
 
 fn start(config: Config) -> Result<(), String> {
-    config.log.start();
     let failed = |error: std::io::Error| format!("cannot start: {error}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
+    let telemetry = {
+        let _within = runtime.enter();
+        Arc::new(Telemetry::start(&config).map_err(|error| error.to_string())?)
+    };
+    config.log.start_with(telemetry.log_layer());
+    let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        service::run(config, shutdown).await.map_err(|error| error.to_string())
-    })
+        let result = service::run(config, Arc::clone(&telemetry), shutdown).await;
+        if let Err(error) = &result
+            && telemetry.log_layer().is_some()
+        {
+            // For the collector; the terminal gets it anyway.
+            tracing::error!(%error, "node not running");
+        }
+        telemetry.stop().await;
+        result.map_err(|error| error.to_string())
+    });
+    // A collector that does not answer must not keep us here.
+    runtime.shutdown_background();
+    result
 }
 
 /// The first signal stops in good order, the second at once.

@@ -210,8 +210,9 @@ pub(crate) const NOTICE_OPEN: Bytes =
 pub(crate) const NOTICE_CLOSED: Bytes =
     Bytes::from_static(br#"{"push":{"message":{"data":{"breaker":"closed"}}}}"#);
 
-/// A publication as every subscriber gets it.
-pub(crate) fn push(channel: &str, data: &RawValue) -> Bytes {
+/// A publication as every subscriber gets it; with `traceparent` among its tags if its publisher is traced (W3C Trace
+/// Context).
+pub(crate) fn push(channel: &str, data: &RawValue, traceparent: Option<&str>) -> Bytes {
     #[derive(Serialize)]
     struct Message<'a> {
         push: Push<'a>,
@@ -224,8 +225,15 @@ pub(crate) fn push(channel: &str, data: &RawValue) -> Bytes {
     #[derive(Serialize)]
     struct Publication<'a> {
         data: &'a RawValue,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tags: Option<Tags<'a>>,
     }
-    let message = Message { push: Push { channel, r#pub: Publication { data } } };
+    #[derive(Serialize)]
+    struct Tags<'a> {
+        traceparent: &'a str,
+    }
+    let tags = traceparent.map(|traceparent| Tags { traceparent });
+    let message = Message { push: Push { channel, r#pub: Publication { data, tags } } };
     serde_json::to_vec(&message).unwrap_or_default().into()
 }
 
@@ -262,8 +270,12 @@ mod tests {
             commands(r#"{"id":1,"publish":{"channel":"a\"b","data":{"z": 1.0,"a":[null]}}}"#).unwrap();
         let publish = commands[0].publish.as_ref().unwrap();
         assert_eq!(
-            text(&push(&publish.channel, publish.data.as_ref().unwrap())),
+            text(&push(&publish.channel, publish.data.as_ref().unwrap(), None)),
             r#"{"push":{"channel":"a\"b","pub":{"data":{"z": 1.0,"a":[null]}}}}"#
+        );
+        assert_eq!(
+            text(&push("c", publish.data.as_ref().unwrap(), Some("00-x"))),
+            r#"{"push":{"channel":"c","pub":{"data":{"z": 1.0,"a":[null]},"tags":{"traceparent":"00-x"}}}}"#
         );
     }
 

@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::hub::{Outbound, Subscription};
 use crate::protocol::{self, Command, Disconnect, Publish, Reply, ReplyError};
 use crate::service::Node;
+use crate::telemetry::trace::Publishing;
 use crate::upgrade::Admission;
 
 /// The state of a session's protocol.
@@ -108,7 +109,10 @@ impl Commands {
             Counters::add(&self.node.counters.publications_refused);
             return Err(ReplyError::HALTED);
         }
-        let deliveries = self.node.hub.publish(&request.channel, &protocol::push(&request.channel, data));
+        let span = self.node.telemetry.publishing(&request.channel);
+        let traceparent = span.as_ref().map(Publishing::traceparent);
+        let push = protocol::push(&request.channel, data, traceparent.as_deref());
+        let deliveries = self.node.hub.publish(&request.channel, &push);
         Counters::add(&self.node.counters.publications);
         Counters::add_many(&self.node.counters.deliveries, deliveries);
         Ok(())

@@ -12,13 +12,15 @@ use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
+use tokio_websockets::proto::ProtocolError;
 use tokio_websockets::{CloseCode, Limits, Message, ServerBuilder, WebSocketStream};
 
-use crate::counters::Gauge;
+use crate::counters::{Gauge, Side};
 use crate::guard::Gate;
 use crate::hub::{Outbound, Taken};
 use crate::protocol::{Disconnect, NOTICE_CLOSED, NOTICE_OPEN, PING};
 use crate::service::Node;
+use crate::telemetry::trace::{self, Closing, Tally};
 use crate::upgrade::Admission;
 use commands::Commands;
 pub(crate) use prefixed::Prefixed;
@@ -28,14 +30,45 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sessions leave a halted node within this time, not all at once.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
+/// Stands for a connection that ended without a close (RFC 6455 section 7.4.1).
+const CUT: u16 = 1006;
+
 /// Why a session ends.
 enum End {
     /// We close it.
     Close(Disconnect),
-    /// The client closed it, or is gone.
-    Gone(String),
-    /// The client broke RFC 6455 or sent too much; the library has queued the close code for it.
-    Violated(String),
+    /// The client closed it with a code, or is gone.
+    Gone(u16, String),
+    /// The client broke RFC 6455 or sent too much; the library has queued this close code for it.
+    Violated(u16, String),
+}
+
+impl End {
+    /// The connection ended without a close.
+    fn cut(how: impl Into<String>) -> Self {
+        Self::Gone(CUT, how.into())
+    }
+
+    /// The client broke the protocol; the code is the library's choice.
+    fn violated(error: &tokio_websockets::Error) -> Self {
+        let code = match error {
+            tokio_websockets::Error::PayloadTooLong { .. } => CloseCode::MESSAGE_TOO_BIG,
+            tokio_websockets::Error::Protocol(ProtocolError::InvalidUtf8) => {
+                CloseCode::INVALID_FRAME_PAYLOAD_DATA
+            }
+            _ => CloseCode::PROTOCOL_ERROR,
+        };
+        Self::Violated(code.into(), error.to_string())
+    }
+
+    fn closing(&self) -> Closing<'_> {
+        let (side, code, reason, failed) = match self {
+            Self::Close(why) => (Side::Node, why.code, why.reason, *why != Disconnect::SHUTDOWN),
+            Self::Gone(code, how) => (Side::Client, *code, how.as_str(), false),
+            Self::Violated(code, how) => (Side::Node, *code, how.as_str(), true),
+        };
+        Closing { side, code, reason, failed }
+    }
 }
 
 /// Runs a session on an upgraded connection until it ends.
@@ -43,15 +76,25 @@ pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, admission: Admission)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let peer = admission.client.peer;
+    let (peer, began) = (admission.client.peer, Instant::now());
     let _counted = Gauge::up(&node.counters.sessions);
     let limits = Limits::default().max_payload_len(Some(node.config.session.message_bytes));
     let mut socket = ServerBuilder::new().limits(limits).serve(stream);
     let outbound = Arc::new(Outbound::new(node.config.session.outbound_queue_bytes));
     let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound), admission);
     tracing::debug!(%peer, client = commands.client(), "session open");
-    let end =
-        Session { node, socket: &mut socket, outbound: &outbound, commands: &mut commands }.serve().await;
+    let mut session = Session {
+        node,
+        socket: &mut socket,
+        outbound: &outbound,
+        commands: &mut commands,
+        tally: Tally::default(),
+    };
+    let end = session.serve().await;
+    let (closing, tally) = (end.closing(), session.tally);
+    node.telemetry.histograms().session(began.elapsed());
+    node.counters.closes.add(closing.side, closing.code);
+    trace::closing(&closing, tally);
     // Nothing more is to be queued for it.
     let client = commands.client().to_owned();
     drop(commands);
@@ -60,12 +103,12 @@ where
             tracing::info!(%peer, client, code = disconnect.code, reason = disconnect.reason, "session closed");
             close(&mut socket, disconnect).await;
         }
-        End::Gone(how) => {
+        End::Gone(_, how) => {
             tracing::debug!(%peer, client, how, "session ended by the client");
             // Sends what the library queued: the echo of a close.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.close()).await;
         }
-        End::Violated(how) => {
+        End::Violated(_, how) => {
             tracing::info!(%peer, client, how, "session closed: the client broke the WebSocket protocol");
             let goodbye = async {
                 let _ = socket.close().await;
@@ -89,6 +132,7 @@ struct Session<'a, S> {
     socket: &'a mut WebSocketStream<S>,
     outbound: &'a Arc<Outbound>,
     commands: &'a mut Commands,
+    tally: Tally,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
@@ -110,8 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             tokio::select! {
                 message = self.socket.next() => match message {
                     Some(Ok(message)) => {
-                        if message.is_close() {
-                            return End::Gone("closed".to_owned());
+                        if let Some((code, reason)) = message.as_close() {
+                            return End::Gone(code.into(), format!("closed: {reason}"));
                         }
                         if message.is_ping() {
                             // The library has queued the pong; it goes out with the next write.
@@ -126,14 +170,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                             }
                             return End::Close(Disconnect::BAD_REQUEST);
                         };
+                        self.tally.received(&self.node.counters, text.len());
                         match self.commands.take(text) {
                             Ok(pong) => if pong { pong_by = None },
                             Err(disconnect) => return End::Close(disconnect),
                         }
                     }
-                    Some(Err(tokio_websockets::Error::Io(error))) => return End::Gone(error.to_string()),
-                    Some(Err(error)) => return End::Violated(error.to_string()),
-                    None => return End::Gone("cut".to_owned()),
+                    Some(Err(tokio_websockets::Error::Io(error))) => return End::cut(error.to_string()),
+                    Some(Err(error)) => return End::violated(&error),
+                    None => return End::cut("cut"),
                 },
                 taken = self.outbound.take(halted) => match taken {
                     Ok(taken) => if let Err(end) = self.written(Some(taken)).await {
@@ -153,8 +198,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                     ping_at = Instant::now() + limits.ping_interval;
                 }
                 Ok(()) = gate.changed() => match *gate.borrow_and_update() {
-                    Gate::Halted => self.notice(NOTICE_OPEN),
+                    Gate::Halted => {
+                        trace::event("breaker open");
+                        self.notice(NOTICE_OPEN);
+                    }
                     Gate::Flowing => {
+                        trace::event("breaker closed");
                         self.notice(NOTICE_CLOSED);
                         leave_at = leave_at.filter(|(_, why)| *why != Disconnect::HALTED);
                     }
@@ -197,14 +246,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     /// Writes frames (or only what the library has queued) and flushes once.
     async fn written(&mut self, taken: Option<Taken<'_>>) -> Result<(), End> {
         let (socket, limit) = (&mut *self.socket, self.node.config.session.write_timeout);
+        let (tally, counters) = (&mut self.tally, &self.node.counters);
         let write = async {
             if let Some(mut taken) = taken {
-                let mut bytes = 0;
+                let (mut bytes, frames) = (0, taken.frames.len());
                 for frame in taken.frames.drain(..) {
                     bytes += frame.bytes.len();
                     socket.feed(Message::text(frame.bytes)).await?;
                 }
                 socket.flush().await?;
+                tally.sent(counters, frames, bytes);
                 taken.written(bytes);
                 return Ok(());
             }
@@ -213,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         tokio::select! {
             written = tokio::time::timeout(limit, write) => match written {
                 Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(End::Gone(tokio_websockets::Error::to_string(&error))),
+                Ok(Err(error)) => Err(End::cut(tokio_websockets::Error::to_string(&error))),
                 // A reader that takes nothing for so long is a slow one, however little waits for it.
                 Err(_) => Err(End::Close(Disconnect::SLOW)),
             },
