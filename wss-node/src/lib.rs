@@ -18,6 +18,7 @@ mod connection;
 mod counters;
 mod doors;
 mod drain;
+mod first;
 mod forwarded;
 mod guard;
 mod handshake;
