@@ -2,6 +2,7 @@
 //! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
 
 pub mod alertmanager;
+pub mod asking;
 pub mod authority;
 pub mod collector;
 pub mod handshakes;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -21,7 +22,7 @@ use crate::client::Client;
 use crate::config::ProxyProtocol;
 use crate::counters::{Counters, Side};
 use crate::drain::Timed;
-use crate::handshake::{self, Stream};
+use crate::handshake;
 use crate::limits::{AcceptPlace, is_this_machine};
 use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
@@ -153,7 +154,7 @@ where
 }
 
 /// Ends TLS in good order. A peer that does not take it has its own reasons.
-async fn goodbye(mut stream: Stream) {
+async fn goodbye<S: AsyncWrite + Unpin>(mut stream: S) {
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
 }
 
@@ -176,7 +177,7 @@ where
 {
     let peer = client.peer;
     let place = Mutex::new(place);
-    let upgraded = Mutex::<Option<(OnUpgrade, Begun)>>::default();
+    let upgraded = Mutex::<Option<(OnUpgrade, Option<Begun>)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
@@ -185,7 +186,7 @@ where
             let trace = node.telemetry.connection(&client, request.method(), path, request.headers());
             let address = client.address;
             let answer = answer(node, &request, client, place);
-            let (response, admitted) = match &trace {
+            let (mut response, admitted) = match &trace {
                 Some(trace) => Box::pin(answer.with_context(trace.context())).await,
                 None => answer.await,
             };
@@ -194,11 +195,13 @@ where
             if let Some(trace) = &trace {
                 trace.answered(response.status(), took, address, admitted.as_ref());
             }
-            if let Some(admitted) = admitted {
-                let begun = Begun { upgraded: admitted, trace };
-                let taken = (hyper::upgrade::on(&mut request), begun);
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+            if admitted.is_none() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            let begun = admitted.map(|upgraded| Begun { upgraded, trace });
+            // A refused one too: hyper then leaves the stream to us to be ended.
+            let taken = (hyper::upgrade::on(&mut request), begun);
+            *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -207,7 +210,6 @@ where
         .header_read_timeout(node.config.listen.head_timeout)
         .max_buf_size(node.config.listen.head_bytes)
         .max_headers(MAX_HEADERS)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
@@ -218,7 +220,12 @@ where
     let (upgraded, begun) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, begun))
+    let stream = parts.io.into_inner();
+    let Some(begun) = begun else {
+        goodbye(stream).await;
+        return None;
+    };
+    Some((stream, parts.read_buf, begun))
 }
 
 /// Answers a request, and admits a session if it may begin one.

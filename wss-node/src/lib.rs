@@ -8,6 +8,7 @@ mod admin;
 mod audit;
 mod auth;
 mod breaker;
+pub mod broker;
 mod certs;
 pub mod cli;
 mod client;
@@ -37,4 +38,5 @@ mod tls;
 mod upgrade;
 
 pub use audit::AuditFileError;
+pub use auth::AuthError;
 pub use service::{RunError, run};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{Audit, AuditFileError};
+use crate::auth::AuthError;
 use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
@@ -81,7 +82,7 @@ impl Node {
             listener,
         );
         let node = Self {
-            tenants: Tenants::new(&config),
+            tenants: Tenants::new(&config)?,
             audit,
             telemetry,
             limits: Limits::new(&config, Arc::clone(&counters)),
@@ -134,6 +135,9 @@ pub enum RunError {
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
+    /// Tokens cannot be checked as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
 /// Runs the node until `shutdown`, then closes sessions in good order. `telemetry` is to be stopped afterwards.
