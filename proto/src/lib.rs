@@ -4,6 +4,7 @@
 pub mod anchors;
 pub mod ocsp;
 pub mod probe;
+pub mod sessions;
 pub mod socket;
 pub mod validate;
 
