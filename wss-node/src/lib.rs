@@ -15,6 +15,7 @@ mod client;
 mod client_auth;
 pub mod config;
 mod connection;
+mod control;
 mod counters;
 mod doors;
 mod drain;

@@ -55,6 +55,7 @@ impl Registry {
     }
 
     /// How many are open.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| locked(shard).len()).sum()
     }
