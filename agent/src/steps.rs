@@ -59,7 +59,7 @@ impl Steps {
 
     /// Records a step that has just happened.
     pub fn record(&self, event: Event) {
-        let now = Instant::now();
+        let (now, today) = (Instant::now(), Timestamp::now());
         let (took, elapsed) = {
             // Instants stay right even if a thread panicked while it held the lock.
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +82,8 @@ impl Steps {
             kind: event.kind.into(),
             node_id: event.node_id,
             detail: event.detail,
-            at_ms: Timestamp::now().as_millisecond(),
+            at_ms: today.as_millisecond(),
+            at_micros: today.as_microsecond(),
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             validate_micros: event.validate_micros,

@@ -4,6 +4,7 @@
 pub mod anchors;
 pub mod ocsp;
 pub mod probe;
+mod signatures;
 pub mod socket;
 pub mod validate;
 
