@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 pub use error::{ConfigError, Fault};
 
@@ -18,6 +18,9 @@ pub use error::{ConfigError, Fault};
 const AUDIT: &str = "audit";
 /// They are written whatever `log.level` says.
 const AUDIT_LINES: &str = "audit=info";
+
+/// Where log lines go besides standard error.
+pub type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +61,11 @@ impl Log {
 
     /// Logs to standard error from now on. Call once. Audit lines are written at any level and marked as such.
     pub fn start(&self) {
+        self.start_with(None);
+    }
+
+    /// As [`Log::start`], and what passes the level goes to `also` too.
+    pub fn start_with(&self, also: Option<LogLayer>) {
         let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
         let filter = AUDIT_LINES.parse().into_iter().fold(filter, EnvFilter::add_directive);
         match self.format {
@@ -67,11 +75,11 @@ impl Log {
                 let audit = audit.with_filter(filter_fn(|line| line.target() == AUDIT));
                 let rest = rest.with_writer(std::io::stderr).with_ansi(false);
                 let rest = rest.with_filter(filter_fn(|line| line.target() != AUDIT));
-                tracing_subscriber::registry().with(filter).with(audit).with(rest).init();
+                tracing_subscriber::registry().with(also).with(filter).with(audit).with(rest).init();
             }
             LogFormat::Json => {
                 let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-                tracing_subscriber::registry().with(filter).with(layer).init();
+                tracing_subscriber::registry().with(also).with(filter).with(layer).init();
             }
         }
     }

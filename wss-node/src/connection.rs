@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -11,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use opentelemetry::trace::FutureExt;
 use sealwire_proto::probe::DRILL_ALPN;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,13 +20,15 @@ use tokio::net::TcpStream;
 use crate::audit::Entry;
 use crate::client::Client;
 use crate::config::ProxyProtocol;
-use crate::counters::Counters;
+use crate::counters::{Counters, Side};
 use crate::drain::Timed;
-use crate::handshake::{self, Stream};
+use crate::first;
+use crate::handshake::{self, Failure};
 use crate::limits::{AcceptPlace, is_this_machine};
 use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
 use crate::service::Node;
+use crate::telemetry::trace::Trace;
 use crate::tls::{self, Reason};
 use crate::upgrade::Upgraded;
 use crate::{session, upgrade};
@@ -54,14 +58,22 @@ pub(crate) async fn run(
         return Box::pin(serve(&node, tcp, client, place)).await;
     }
     let limit = node.config.listen.handshake_timeout;
-    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp))).within(limit).await;
-    let stream = match result {
-        Some(Ok(stream)) => stream,
-        Some(Err((reason, detail))) => return failed(&node, &client, reason, &detail),
-        None => return failed(&node, &client, Reason::Timeout, &format!("not done within {limit:?}")),
+    let end = tokio::time::Instant::now() + limit;
+    let late = || (Reason::Timeout, format!("not done within {limit:?}"));
+    let first = match tokio::time::timeout_at(end, first::arrives(&tcp)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return failed(&node, &client, began, (Reason::of(&error), error.to_string())),
+        Err(_) => return failed(&node, &client, began, late()),
     };
-    Counters::add(&node.counters.handshakes);
+    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp, first))).until(end).await;
+    let stream = match result.unwrap_or_else(|| Err(late())) {
+        Ok(stream) => stream,
+        Err(failure) => return failed(&node, &client, began, failure),
+    };
     let facts = tls::facts(stream.get_ref().1, began.elapsed());
+    node.telemetry.histograms().handshake(&facts);
+    Counters::add(&node.counters.handshakes);
+    node.counters.agreed.add(&facts);
     if !facts.resumed {
         node.drain.capacity.handshake(busy);
     }
@@ -73,8 +85,9 @@ pub(crate) async fn run(
     Box::pin(serve(&node, stream, client, place)).await;
 }
 
-fn failed(node: &Node, client: &Client, reason: Reason, detail: &str) {
+fn failed(node: &Node, client: &Client, began: Instant, (reason, detail): Failure) {
     node.counters.handshake_failed(reason);
+    node.telemetry.failed_handshake(client, reason, began);
     let Client { address, peer, .. } = client;
     tracing::info!(%peer, %address, reason = reason.as_str(), detail, "TLS handshake failed");
 }
@@ -118,24 +131,43 @@ async fn serve<S>(node: &Arc<Node>, stream: S, client: Client, mut place: Accept
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some((stream, read_ahead, upgraded)) = Box::pin(http(node, stream, client, &mut place)).await else {
+    let Some((stream, read_ahead, begun)) = Box::pin(http(node, stream, client, &mut place)).await else {
         return;
     };
+    let Begun { upgraded, trace } = begun;
     let mut admission = match upgraded {
         Upgraded::Session(admission) => *admission,
-        Upgraded::Close(goodbye) => return upgrade::say_goodbye(stream, goodbye).await,
+        Upgraded::Close(goodbye) => {
+            node.counters.closes.add(Side::Node, goodbye.code);
+            return upgrade::say_goodbye(stream, goodbye).await;
+        }
     };
     place.becomes(&mut admission.place);
     if admission.grant.is_some() {
         admission.place.authenticated();
     }
-    session::run(node, session::Prefixed::new(stream, read_ahead), admission).await;
+    let session = session::run(node, stream, read_ahead, admission);
+    match trace {
+        // In a box, so that only traced sessions pay for it.
+        Some(trace) => {
+            Box::pin(session.with_context(trace.context())).await;
+            trace.end();
+        }
+        None => session.await,
+    }
     drop(place);
 }
 
 /// Ends TLS in good order. A peer that does not take it has its own reasons.
-async fn goodbye(mut stream: Stream) {
+async fn goodbye<S: AsyncWrite + Unpin>(mut stream: S) {
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
+}
+
+/// What an upgraded connection begins with.
+struct Begun {
+    upgraded: Upgraded,
+    /// `None`: it is not traced.
+    trace: Option<Trace>,
 }
 
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
@@ -144,24 +176,37 @@ async fn http<S>(
     stream: S,
     client: Client,
     place: &mut AcceptPlace,
-) -> Option<(S, Bytes, Upgraded)>
+) -> Option<(S, Bytes, Begun)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = client.peer;
     let place = Mutex::new(place);
-    let upgraded = Mutex::<Option<(OnUpgrade, Upgraded)>>::default();
+    let upgraded = Mutex::<Option<(OnUpgrade, Option<Begun>)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
-            if let Some(refusal) = without_certificate(node, &request, &client) {
-                return Ok(refusal);
+            let began = Instant::now();
+            let path = request.uri().path();
+            let trace = node.telemetry.connection(&client, request.method(), path, request.headers());
+            let address = client.address;
+            let answer = answer(node, &request, client, place);
+            let (mut response, admitted) = match &trace {
+                Some(trace) => Box::pin(answer.with_context(trace.context())).await,
+                None => answer.await,
+            };
+            let took = began.elapsed();
+            node.telemetry.histograms().request(request.method(), response.status(), took);
+            if let Some(trace) = &trace {
+                trace.answered(response.status(), took, address, admitted.as_ref());
             }
-            let (response, admitted) = upgrade::answer(node, &request, client, place).await;
-            if let Some(admitted) = admitted {
-                let taken = (hyper::upgrade::on(&mut request), admitted);
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+            if admitted.is_none() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            let begun = admitted.map(|upgraded| Begun { upgraded, trace });
+            // A refused one too: hyper then leaves the stream to us to be ended.
+            let taken = (hyper::upgrade::on(&mut request), begun);
+            *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -170,7 +215,6 @@ where
         .header_read_timeout(node.config.listen.head_timeout)
         .max_buf_size(node.config.listen.head_bytes)
         .max_headers(MAX_HEADERS)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
@@ -178,10 +222,28 @@ where
         tracing::debug!(%peer, %error, "HTTP connection ended");
         return None;
     }
-    let (upgraded, admitted) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    let (upgraded, begun) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, admitted))
+    let stream = parts.io.into_inner();
+    let Some(begun) = begun else {
+        goodbye(stream).await;
+        return None;
+    };
+    Some((stream, parts.read_buf, begun))
+}
+
+/// Answers a request, and admits a session if it may begin one.
+async fn answer(
+    node: &Node,
+    request: &Request<Incoming>,
+    client: Client,
+    place: &Mutex<&mut AcceptPlace>,
+) -> (Response<Full<Bytes>>, Option<Upgraded>) {
+    match without_certificate(node, request, &client) {
+        Some(refusal) => (refusal, None),
+        None => upgrade::answer(node, request, client, place).await,
+    }
 }
 
 /// The answer to a request whose client had to present a certificate and did not. Load balancers that ask how the node is

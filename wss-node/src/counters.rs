@@ -1,6 +1,13 @@
 //! What is counted, for the report to the agent and for the log. Atomics: no lock on any path.
 
+mod closes;
+mod handshakes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use closes::{Closes, Side};
+use handshakes::Handshakes;
+pub(crate) use sealwire_metrics::{Kind, Metric};
 
 use crate::auth::TokenFault;
 use crate::limits::LimitFault;
@@ -15,6 +22,8 @@ pub(crate) struct Counters {
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
     pub(crate) handshakes: AtomicU64,
+    /// The same by what they agreed upon.
+    pub(crate) agreed: Handshakes,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
     /// Connections closed before TLS because a limit was reached.
@@ -55,6 +64,18 @@ pub(crate) struct Counters {
     pub(crate) jwks_failed: AtomicU64,
     /// Keys in them that are of no use, counted when a set changes.
     pub(crate) jwks_keys_skipped: AtomicU64,
+    /// Sessions ended by a fault of this node.
+    pub(crate) sessions_panicked: AtomicU64,
+    /// WebSocket messages of clients.
+    pub(crate) messages_received: AtomicU64,
+    /// WebSocket messages to clients.
+    pub(crate) messages_sent: AtomicU64,
+    /// Bytes in messages of clients.
+    pub(crate) bytes_received: AtomicU64,
+    /// Bytes in messages to clients.
+    pub(crate) bytes_sent: AtomicU64,
+    /// Ended sessions by close code.
+    pub(crate) closes: Closes,
 }
 
 impl Counters {
@@ -109,11 +130,11 @@ impl Counters {
         let plain = [
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
             (
-                "tls.server.handshakes",
-                "{handshake}",
+                "wss_node.sessions.panicked",
+                "{session}",
                 Kind::Counter,
-                "Handshakes that succeeded",
-                &self.handshakes,
+                "Sessions ended by a fault of this node; the log has what it was",
+                &self.sessions_panicked,
             ),
             (
                 "wss_node.connections.turned_away",
@@ -178,6 +199,20 @@ impl Counters {
                 "Publications put into the queue of a subscriber",
                 &self.deliveries,
             ),
+            (
+                "wss_node.audit.left_out",
+                "{decision}",
+                Kind::Counter,
+                "Decisions not told because of `audit.lines_per_second`",
+                &self.audit_left_out,
+            ),
+            (
+                "wss_node.audit.lost",
+                "{line}",
+                Kind::Counter,
+                "Lines that `audit.file` could not take",
+                &self.audit_lost,
+            ),
             ("wss_node.tokens.accepted", "{token}", Kind::Counter, "Tokens accepted", &self.tokens_accepted),
             (
                 "wss_node.jwks.fetched",
@@ -200,24 +235,34 @@ impl Counters {
                 "Keys of no use in fetched sets, counted when a set changes",
                 &self.jwks_keys_skipped,
             ),
-            (
-                "wss_node.audit.left_out",
-                "{decision}",
-                Kind::Counter,
-                "Decisions not told because of `audit.lines_per_second`",
-                &self.audit_left_out,
-            ),
-            (
-                "wss_node.audit.lost",
-                "{line}",
-                Kind::Counter,
-                "Lines that `audit.file` could not take",
-                &self.audit_lost,
-            ),
         ];
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
         }
+        let directed = [
+            (
+                "wss_node.messages",
+                "{message}",
+                "WebSocket messages",
+                &self.messages_received,
+                &self.messages_sent,
+            ),
+            ("wss_node.io", "By", "Bytes in WebSocket messages", &self.bytes_received, &self.bytes_sent),
+        ];
+        for (name, unit, help, received, sent) in directed {
+            for (direction, counter) in [("receive", received), ("transmit", sent)] {
+                see(&Metric {
+                    name,
+                    unit,
+                    kind: Kind::Counter,
+                    help,
+                    labels: &[("network.io.direction", direction)],
+                    value: Self::get(counter),
+                });
+            }
+        }
+        self.agreed.visit(see);
+        self.closes.visit(see);
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.handshake_failures) {
             see(&Metric {
                 name: "tls.server.handshake.failures",
@@ -225,16 +270,6 @@ impl Counters {
                 kind: Kind::Counter,
                 help: "Handshakes that failed, by reason",
                 labels: &[("error.type", reason.as_str())],
-                value: Self::get(counter),
-            });
-        }
-        for (reason, counter) in TokenFault::NAMES.into_iter().zip(&self.tokens_refused) {
-            see(&Metric {
-                name: "wss_node.tokens.refused",
-                unit: "{token}",
-                kind: Kind::Counter,
-                help: "Tokens refused, by reason",
-                labels: &[("reason", reason)],
                 value: Self::get(counter),
             });
         }
@@ -268,33 +303,21 @@ impl Counters {
                 value: Self::get(counter),
             });
         }
+        for (reason, counter) in TokenFault::NAMES.into_iter().zip(&self.tokens_refused) {
+            see(&Metric {
+                name: "wss_node.tokens.refused",
+                unit: "{token}",
+                kind: Kind::Counter,
+                help: "Tokens refused, by reason",
+                labels: &[("reason", reason)],
+                value: Self::get(counter),
+            });
+        }
     }
 
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
-}
-
-/// A number as it is told to others.
-#[derive(Debug)]
-pub(crate) struct Metric<'a> {
-    /// By the conventions of OpenTelemetry: dots between the parts, no unit, no `total`.
-    pub(crate) name: &'static str,
-    /// UCUM: `{session}`, `By`, `s`.
-    pub(crate) unit: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
-    pub(crate) labels: &'a [(&'static str, &'a str)],
-    pub(crate) value: u64,
-}
-
-/// What its value does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
 }
 
 /// Counts something as long as it is held.

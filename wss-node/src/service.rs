@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
+use sealwire_proto::socket::ListenError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +27,11 @@ use crate::guard::Guard;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::readiness::Readiness;
+use crate::registry::Registry;
+use crate::telemetry::Telemetry;
 use crate::tenant::Tenants;
 use crate::tickets::Tickets;
-use crate::{admin, drain, limits, tls};
+use crate::{admin, control, drain, limits, tls};
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -38,9 +42,11 @@ pub(crate) struct Node {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) clients: Arc<ClientCertificates>,
     pub(crate) drain: Drain,
@@ -54,7 +60,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(config: Config, listener: OwnListener) -> Result<(Arc<Self>, CertWriter), RunError> {
+    fn new(
+        config: Config,
+        telemetry: Arc<Telemetry>,
+        listener: OwnListener,
+    ) -> Result<(Arc<Self>, CertWriter), RunError> {
         let (writer, reader) = certs::live(config.server_names.clone());
         let reader = reader.for_unknown(config.listen.unknown_sni);
         let tickets = Arc::new(Tickets::new()?);
@@ -77,6 +87,7 @@ impl Node {
         let node = Self {
             tenants: Tenants::new(&config)?,
             audit,
+            telemetry,
             limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
@@ -84,6 +95,7 @@ impl Node {
             readiness,
             counters,
             hub: Arc::default(),
+            registry: Arc::default(),
             guard: Arc::new(guard),
             clients,
             drain: Drain::default(),
@@ -91,7 +103,9 @@ impl Node {
             stopping: CancellationToken::new(),
             closed: CancellationToken::new(),
         };
-        Ok((Arc::new(node), writer))
+        let node = Arc::new(node);
+        node.telemetry.observe(&node);
+        Ok((node, writer))
     }
 }
 
@@ -122,27 +136,35 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// Tokens cannot be checked as configured.
-    #[error(transparent)]
-    Auth(#[from] AuthError),
+    /// The admin socket.
+    #[error("admin.socket: {0}")]
+    Control(#[from] ListenError),
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
+    /// Tokens cannot be checked as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
-/// Runs the node until `shutdown`, then closes sessions in good order.
+/// Runs the node until `shutdown`, then closes sessions in good order. `telemetry` is to be stopped afterwards.
 ///
 /// # Errors
 /// [`RunError`], one line that names what to change.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(
+    config: Config,
+    telemetry: Arc<Telemetry>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let descriptors = limits::descriptors::raise();
     let doors = Doors::bind(&config)?;
     let admin_listener = TcpListener::bind(config.admin.address)
         .await
         .map_err(|source| RunError::Listen { key: "admin.address", address: config.admin.address, source })?;
+    let control_listener = control::bind(&config.admin)?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
     let listener = doors.own_listener(&config);
-    let (node, writer) = Node::new(config, listener)?;
+    let (node, writer) = Node::new(config, telemetry, listener)?;
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
@@ -153,6 +175,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         verifier.start(&node.counters, &node.closed);
     }
     let router = admin::router(Arc::clone(&node));
+    let controlling = control_listener
+        .map(|listener| tokio::spawn(control::serve(listener, Arc::clone(&node), node.closed.clone())));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
@@ -165,39 +189,48 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunE
         "node running; it listens as soon as it has a certificate"
     );
 
-    let connections = TaskTracker::new();
+    let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
     let first_certificate = async {
         // The receiver lives as long as this does.
         let _ = is_armed.wait_for(|armed| *armed).await;
     };
     let opened = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = first_certificate => doors.open(&node, &connections),
+        () = first_certificate => doors.open(&node, &accepting, &connections),
     };
     if opened.is_ok() {
         shutdown.cancelled().await;
     }
-    stop(&node, &connections).await;
+    stop(&node, &accepting, &connections).await;
     receiving.abort();
     guarding.abort();
     administering.abort();
+    if let Some(controlling) = controlling {
+        // It ends by itself, and removes its socket file.
+        let _ = controlling.await;
+    }
     auditing.abort();
     node.audit.flush().await;
     opened
 }
 
 /// Readiness fails at once, sessions are told to go elsewhere one after the other, and the rest is cut off.
-async fn stop(node: &Node, connections: &TaskTracker) {
+async fn stop(node: &Node, accepting: &TaskTracker, connections: &TaskTracker) {
+    let began = Instant::now();
     node.readiness.drain();
     node.handing_over.cancel();
     tokio::time::sleep(node.config.drain.delay).await;
-    connections.close();
     let summary = drain::sessions(node).await;
     node.closed.cancel();
+    accepting.close();
+    // A listener that is handed over takes a second.
+    accepting.wait().await;
+    connections.close();
     // Those that are no sessions, and the goodbyes of those that were.
     if tokio::time::timeout(summary.left, connections.wait()).await.is_err() {
         tracing::warn!("{} connections cut off: they did not end in time", connections.len());
     }
+    node.telemetry.histograms().drain(began.elapsed());
     let failures: Vec<_> = node
         .counters
         .handshake_failures()
@@ -228,7 +261,14 @@ pub(crate) mod tests {
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
-        Node::new(config(&["a.example"], extra), own("127.0.0.1:1".parse().unwrap())).unwrap().0
+        node_and_writer(extra).0
+    }
+
+    /// The same, and what changes its certificates.
+    pub(crate) fn node_and_writer(extra: &str) -> (Arc<Node>, CertWriter) {
+        let config = config(&["a.example"], extra);
+        let telemetry = Arc::new(Telemetry::start(&config).unwrap());
+        Node::new(config, telemetry, own("127.0.0.1:1".parse().unwrap())).unwrap()
     }
 
     /// Somebody far away, let in without a token.
@@ -271,7 +311,9 @@ pub(crate) mod tests {
     pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
         let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = bound.address;
-        let (node, writer) = Node::new(config(names, extra), own(address)).unwrap();
+        let config = config(names, extra);
+        let telemetry = Arc::new(Telemetry::start(&config).unwrap());
+        let (node, writer) = Node::new(config, telemetry, own(address)).unwrap();
         let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
         let (armed, _) = watch::channel(false);
         let receiver = Receiver::new(&node, own(address), validator, writer, armed);

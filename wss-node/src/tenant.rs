@@ -16,7 +16,7 @@ pub(crate) struct Tenant {
     pub(crate) sessions: u32,
     pub(crate) gate: GateConfig,
     pub(crate) token: TokenConfig,
-    /// Checks its tokens.
+    /// Checks its tokens; shared by all whose section is the same.
     pub(crate) verifier: Arc<Verifier>,
 }
 
@@ -31,7 +31,7 @@ impl Tenant {
         Ok(Self { name: None, channel_prefix: String::new(), sessions: 0, gate, token, verifier })
     }
 
-    /// `position`: where it stands among the tenants; `everybody`: who lends what it leaves out.
+    /// The one at `position` of the configuration; what it leaves out is as for `everybody`.
     fn new(tenant: &TenantConfig, position: usize, everybody: &Self) -> Result<Self, AuthError> {
         let verifier = match &tenant.token {
             Some(token) => Arc::new(Verifier::new(token, &format!("tenant.{position}.token"))?),
@@ -100,11 +100,16 @@ impl Tenants {
         Ok(Self { sites, elsewhere })
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        let sites = self.sites.iter().map(|(_, site)| site).chain([&self.elsewhere]);
+        sites.flat_map(|site| site.0.iter().map(|(_, tenant)| tenant))
+    }
+
     /// What checks their tokens, each once.
     pub(crate) fn verifiers(&self) -> Vec<Arc<Verifier>> {
-        let sites = self.sites.iter().map(|(_, site)| site).chain([&self.elsewhere]);
         let mut found = Vec::<Arc<Verifier>>::new();
-        for (_, tenant) in sites.flat_map(|site| &site.0) {
+        for tenant in self.all() {
             if !found.iter().any(|known| Arc::ptr_eq(known, &tenant.verifier)) {
                 found.push(Arc::clone(&tenant.verifier));
             }

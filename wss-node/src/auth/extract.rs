@@ -96,7 +96,7 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
 
 /// Percent-decoded (RFC 3986 section 2.1). `+` stays: it is a character of tokens and a space is none. What decodes to
 /// no text stays as it came, which no check takes for a token.
-fn decoded(text: &str) -> Cow<'_, str> {
+pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

@@ -19,7 +19,7 @@ pub(crate) mod testing;
 mod verifier;
 
 pub use error::AuthError;
-pub(crate) use extract::extract;
+pub(crate) use extract::{decoded, extract};
 pub(crate) use fault::TokenFault;
 pub(crate) use issuer::is_sound;
 use jiff::Timestamp;

@@ -22,7 +22,7 @@ const MOST_DISCARDED_BYTES: usize = 64 * 1024;
 /// What a client is told instead of a status.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Goodbye {
-    code: u16,
+    pub(crate) code: u16,
     reason: &'static str,
 }
 
