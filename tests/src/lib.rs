@@ -5,6 +5,7 @@ pub mod alertmanager;
 pub mod asking;
 pub mod authority;
 pub mod collector;
+pub mod gate;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
