@@ -5,6 +5,7 @@ pub mod anchors;
 pub mod ocsp;
 pub mod probe;
 mod signatures;
+pub mod sessions;
 pub mod socket;
 pub mod validate;
 

@@ -141,7 +141,7 @@ where
     if admission.grant.is_some() {
         admission.place.authenticated();
     }
-    let session = session::run(node, session::Prefixed::new(stream, read_ahead), admission);
+    let session = session::run(node, stream, read_ahead, admission);
     match trace {
         // In a box, so that only traced sessions pay for it.
         Some(trace) => {

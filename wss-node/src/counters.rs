@@ -58,6 +58,8 @@ pub(crate) struct Counters {
     pub(crate) tokens_accepted: AtomicU64,
     /// Tokens that did not, in the order of [`TokenFault::NAMES`].
     tokens_refused: [AtomicU64; TokenFault::NAMES.len()],
+    /// Sessions ended by a fault of this node.
+    pub(crate) sessions_panicked: AtomicU64,
     /// WebSocket messages of clients.
     pub(crate) messages_received: AtomicU64,
     /// WebSocket messages to clients.
@@ -121,6 +123,13 @@ impl Counters {
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Metric<'_>)) {
         let plain = [
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
+            (
+                "wss_node.sessions.panicked",
+                "{session}",
+                Kind::Counter,
+                "Sessions ended by a fault of this node; the log has what it was",
+                &self.sessions_panicked,
+            ),
             (
                 "wss_node.connections.turned_away",
                 "{connection}",

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
+use sealwire_proto::socket::ListenError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +27,11 @@ use crate::guard::Guard;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::readiness::Readiness;
+use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use crate::tenant::Tenants;
 use crate::tickets::Tickets;
-use crate::{admin, drain, limits, tls};
+use crate::{admin, control, drain, limits, tls};
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
     pub(crate) audit: Arc<Audit>,
@@ -92,6 +95,7 @@ impl Node {
             readiness,
             counters,
             hub: Arc::default(),
+            registry: Arc::default(),
             guard: Arc::new(guard),
             clients,
             drain: Drain::default(),
@@ -132,6 +136,9 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The admin socket.
+    #[error("admin.socket: {0}")]
+    Control(#[from] ListenError),
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
@@ -154,6 +161,7 @@ pub async fn run(
     let admin_listener = TcpListener::bind(config.admin.address)
         .await
         .map_err(|source| RunError::Listen { key: "admin.address", address: config.admin.address, source })?;
+    let control_listener = control::bind(&config.admin)?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
     let listener = doors.own_listener(&config);
     let (node, writer) = Node::new(config, telemetry, listener)?;
@@ -164,6 +172,8 @@ pub async fn run(
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     let router = admin::router(Arc::clone(&node));
+    let controlling = control_listener
+        .map(|listener| tokio::spawn(control::serve(listener, Arc::clone(&node), node.closed.clone())));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
@@ -192,6 +202,10 @@ pub async fn run(
     receiving.abort();
     guarding.abort();
     administering.abort();
+    if let Some(controlling) = controlling {
+        // It ends by itself, and removes its socket file.
+        let _ = controlling.await;
+    }
     auditing.abort();
     node.audit.flush().await;
     opened

@@ -4,14 +4,16 @@
 #![allow(clippy::print_stdout)]
 
 mod admin;
+mod sessions;
 mod table;
 mod why;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use sealwire_proto::sessions::args::{Disconnect, Sessions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +42,10 @@ enum Command {
     Config(ConfigCommand),
     /// Tell what was decided about a client lately: refusals and closed sessions, and why.
     Why(Why),
+    /// Show the open sessions: whose they are, and how they are.
+    Sessions(Sessions),
+    /// Close sessions.
+    Disconnect(Disconnect),
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,10 +77,9 @@ impl Cli {
                 println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
                 Ok(())
             }
-            Command::Why(why) => ask(async {
-                print!("{}", why.run(admin::connect(&config, &self.config).await?).await?);
-                Ok(())
-            }),
+            Command::Why(why) => ask(&config, &self.config, |client| why.run(client)),
+            Command::Sessions(which) => ask(&config, &self.config, |client| sessions::show(which, client)),
+            Command::Disconnect(which) => ask(&config, &self.config, |client| sessions::close(which, client)),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -86,10 +91,17 @@ impl Cli {
     }
 }
 
-/// One question to the running node.
-fn ask(question: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+/// Asks the running node, and prints what there is to say.
+fn ask<F>(config: &Config, file: &Path, question: impl FnOnce(admin::Client) -> F) -> Result<(), String>
+where
+    F: Future<Output = Result<String, String>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(question)
+    let said = runtime
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(async { question(admin::connect(config, file).await?).await })?;
+    print!("{said}");
+    Ok(())
 }
 
 fn start(config: Config) -> Result<(), String> {

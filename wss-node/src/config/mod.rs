@@ -130,6 +130,11 @@ pub struct SessionConfig {
     /// How long one write may take.
     #[serde(deserialize_with = "duration")]
     pub write_timeout: Duration,
+    /// From the first byte of a message to its last.
+    #[serde(deserialize_with = "duration")]
+    pub message_timeout: Duration,
+    /// Fragments of one message.
+    pub message_fragments: u32,
     /// Subscriptions of one session.
     pub channels: usize,
     /// Longest name of a channel, in bytes.
@@ -145,6 +150,8 @@ impl Default for SessionConfig {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             write_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
+            message_fragments: 64,
             channels: 128,
             channel_name_bytes: 255,
         }

@@ -2,7 +2,10 @@
 //! commands come one or several to a text frame, a line each; replies and pushes go the same way. An empty
 //! object is a ping from here and a pong from the client.
 
+mod close;
+
 use bytes::Bytes;
+pub(crate) use close::{Close, MAX_REASON_BYTES};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,7 +15,7 @@ use serde_json::value::RawValue;
 #[serde(default)]
 pub(crate) struct Command {
     pub(crate) id: u32,
-    pub(crate) connect: Option<IgnoredAny>,
+    pub(crate) connect: Option<Connect>,
     pub(crate) subscribe: Option<OnChannel>,
     pub(crate) unsubscribe: Option<OnChannel>,
     pub(crate) publish: Option<Publish>,
@@ -24,6 +27,14 @@ pub(crate) struct Command {
     rpc: Option<IgnoredAny>,
     refresh: Option<IgnoredAny>,
     sub_refresh: Option<IgnoredAny>,
+}
+
+/// What a client says first.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Connect {
+    /// What it calls itself: `js`, `python` and the like.
+    #[serde(default)]
+    pub(crate) name: String,
 }
 
 /// A command about a channel.
@@ -113,7 +124,7 @@ impl ReplyError {
     pub(crate) const NOT_AVAILABLE: Self = Self::new(108, "not available");
 }
 
-/// Why a session is closed from here.
+/// A usual reason to close a session from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Disconnect {
     /// The close code. The SDKs reconnect after 3000-3499 and give up after 3500-3999.
@@ -129,10 +140,22 @@ impl Disconnect {
     pub(crate) const RESTART: Self = Self { code: 1012, reason: "service restart" };
     /// The breaker is open for longer than its hold (RFC 6455's registry: try again later).
     pub(crate) const HALTED: Self = Self { code: 1013, reason: "try again later" };
+    /// A binary message, where only text is spoken.
+    pub(crate) const UNSUPPORTED: Self = Self { code: 1003, reason: "binary messages are not spoken here" };
+    /// More frames that carry no data than anybody needs.
+    pub(crate) const CONTROL_FLOOD: Self = Self { code: 1008, reason: "too many control frames" };
+    /// A message in more parts than anybody needs.
+    pub(crate) const FRAGMENTS: Self = Self { code: 1008, reason: "too many fragments" };
+    /// A message was begun and did not end.
+    pub(crate) const UNFINISHED: Self = Self { code: 1008, reason: "message not finished in time" };
+    /// A fault of ours.
+    pub(crate) const INTERNAL: Self = Self { code: 3004, reason: "internal server error" };
     /// The client reads too slowly.
     pub(crate) const SLOW: Self = Self { code: 3008, reason: "slow" };
     /// No answer to a ping.
     pub(crate) const NO_PONG: Self = Self { code: 3012, reason: "no pong" };
+    /// More commands than `limits.messages_per_second`, and all of `limits.messages_burst` used up.
+    pub(crate) const TOO_MANY_REQUESTS: Self = Self { code: 3013, reason: "too many requests" };
     /// Not the protocol.
     pub(crate) const BAD_REQUEST: Self = Self { code: 3501, reason: "bad request" };
     /// No `connect` in time.

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio_websockets::ClientBuilder;
+use tokio_websockets::{ClientBuilder, Message};
 
 use super::*;
 use crate::counters::Counters;
@@ -13,7 +14,7 @@ const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
 fn session(node: &Arc<Node>) -> (tokio::task::JoinHandle<()>, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(4096);
     let node = Arc::clone(node);
-    let task = tokio::spawn(async move { run(&node, theirs, admission(&node)).await });
+    let task = tokio::spawn(async move { run(&node, theirs, Bytes::new(), admission(&node)).await });
     (task, ours)
 }
 
