@@ -5,6 +5,7 @@ pub mod anchors;
 pub mod ocsp;
 pub mod probe;
 pub mod sessions;
+mod signatures;
 pub mod socket;
 pub mod validate;
 

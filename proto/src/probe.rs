@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, TicketRequest};
 use rustls::crypto::{CryptoProvider, aws_lc_rs::default_provider};
 use rustls::{DigitallySignedStruct, NamedGroup, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -197,6 +197,7 @@ fn client_config(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<OnceLock<Vec<u8>>>) 
         .with_no_client_auth();
     // A resumed session presents no certificate: it would "prove" whatever was seen before.
     config.resumption = Resumption::disabled();
+    config.send_ticket_request = Some(TicketRequest { new_session_count: 0, resumption_count: 0 });
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     (Arc::new(config), staple)
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -21,7 +22,8 @@ use crate::client::Client;
 use crate::config::ProxyProtocol;
 use crate::counters::{Counters, Side};
 use crate::drain::Timed;
-use crate::handshake::{self, Stream};
+use crate::first;
+use crate::handshake::{self, Failure};
 use crate::limits::{AcceptPlace, is_this_machine};
 use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
@@ -56,13 +58,17 @@ pub(crate) async fn run(
         return Box::pin(serve(&node, tcp, client, place)).await;
     }
     let limit = node.config.listen.handshake_timeout;
-    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp))).within(limit).await;
-    let stream = match result {
-        Some(Ok(stream)) => stream,
-        Some(Err((reason, detail))) => return failed(&node, &client, began, reason, &detail),
-        None => {
-            return failed(&node, &client, began, Reason::Timeout, &format!("not done within {limit:?}"));
-        }
+    let end = tokio::time::Instant::now() + limit;
+    let late = || (Reason::Timeout, format!("not done within {limit:?}"));
+    let first = match tokio::time::timeout_at(end, first::arrives(&tcp)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return failed(&node, &client, began, (Reason::of(&error), error.to_string())),
+        Err(_) => return failed(&node, &client, began, late()),
+    };
+    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp, first))).until(end).await;
+    let stream = match result.unwrap_or_else(|| Err(late())) {
+        Ok(stream) => stream,
+        Err(failure) => return failed(&node, &client, began, failure),
     };
     let facts = tls::facts(stream.get_ref().1, began.elapsed());
     node.telemetry.histograms().handshake(&facts);
@@ -79,7 +85,7 @@ pub(crate) async fn run(
     Box::pin(serve(&node, stream, client, place)).await;
 }
 
-fn failed(node: &Node, client: &Client, began: Instant, reason: Reason, detail: &str) {
+fn failed(node: &Node, client: &Client, began: Instant, (reason, detail): Failure) {
     node.counters.handshake_failed(reason);
     node.telemetry.failed_handshake(client, reason, began);
     let Client { address, peer, .. } = client;
@@ -153,7 +159,7 @@ where
 }
 
 /// Ends TLS in good order. A peer that does not take it has its own reasons.
-async fn goodbye(mut stream: Stream) {
+async fn goodbye<S: AsyncWrite + Unpin>(mut stream: S) {
     let _ = tokio::time::timeout(GOODBYE_TIMEOUT, stream.shutdown()).await;
 }
 
@@ -176,7 +182,7 @@ where
 {
     let peer = client.peer;
     let place = Mutex::new(place);
-    let upgraded = Mutex::<Option<(OnUpgrade, Begun)>>::default();
+    let upgraded = Mutex::<Option<(OnUpgrade, Option<Begun>)>>::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         let (client, upgraded, place) = (client.clone(), &upgraded, &place);
         async move {
@@ -185,7 +191,7 @@ where
             let trace = node.telemetry.connection(&client, request.method(), path, request.headers());
             let address = client.address;
             let answer = answer(node, &request, client, place);
-            let (response, admitted) = match &trace {
+            let (mut response, admitted) = match &trace {
                 Some(trace) => Box::pin(answer.with_context(trace.context())).await,
                 None => answer.await,
             };
@@ -194,11 +200,13 @@ where
             if let Some(trace) = &trace {
                 trace.answered(response.status(), took, address, admitted.as_ref());
             }
-            if let Some(admitted) = admitted {
-                let begun = Begun { upgraded: admitted, trace };
-                let taken = (hyper::upgrade::on(&mut request), begun);
-                *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+            if admitted.is_none() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            let begun = admitted.map(|upgraded| Begun { upgraded, trace });
+            // A refused one too: hyper then leaves the stream to us to be ended.
+            let taken = (hyper::upgrade::on(&mut request), begun);
+            *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -207,7 +215,6 @@ where
         .header_read_timeout(node.config.listen.head_timeout)
         .max_buf_size(node.config.listen.head_bytes)
         .max_headers(MAX_HEADERS)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
@@ -218,7 +225,12 @@ where
     let (upgraded, begun) = upgraded.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     // It is what was put in above.
     let parts = upgraded.await.ok()?.downcast::<TokioIo<S>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf, begun))
+    let stream = parts.io.into_inner();
+    let Some(begun) = begun else {
+        goodbye(stream).await;
+        return None;
+    };
+    Some((stream, parts.read_buf, begun))
 }
 
 /// Answers a request, and admits a session if it may begin one.

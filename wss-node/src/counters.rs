@@ -9,6 +9,7 @@ pub(crate) use closes::{Closes, Side};
 use handshakes::Handshakes;
 pub(crate) use sealwire_metrics::{Kind, Metric};
 
+use crate::auth::TokenFault;
 use crate::limits::LimitFault;
 use crate::proxy::HeaderFault;
 use crate::tls::Reason;
@@ -53,6 +54,10 @@ pub(crate) struct Counters {
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
     pub(crate) deliveries: AtomicU64,
+    /// Tokens that let somebody in, at the upgrade, with `connect` or with `refresh`.
+    pub(crate) tokens_accepted: AtomicU64,
+    /// Tokens that did not, in the order of [`TokenFault::NAMES`].
+    tokens_refused: [AtomicU64; TokenFault::NAMES.len()],
     /// Sessions ended by a fault of this node.
     pub(crate) sessions_panicked: AtomicU64,
     /// WebSocket messages of clients.
@@ -106,6 +111,11 @@ impl Counters {
     pub(crate) fn handshake_failures(&self) -> impl Iterator<Item = (Reason, u64)> {
         let counts = Reason::ALL.into_iter().zip(self.handshake_failures.iter().map(Self::get));
         counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// A token was refused.
+    pub(crate) fn token_refused(&self, fault: TokenFault) {
+        Self::add(&self.tokens_refused[fault.index()]);
     }
 
     /// All of them, each with what it means: the one list from which `/status`, Prometheus, OTLP and docs/metrics.md
@@ -197,6 +207,7 @@ impl Counters {
                 "Lines that `audit.file` could not take",
                 &self.audit_lost,
             ),
+            ("wss_node.tokens.accepted", "{token}", Kind::Counter, "Tokens accepted", &self.tokens_accepted),
         ];
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
@@ -262,6 +273,16 @@ impl Counters {
                 kind: Kind::Counter,
                 help: "Requests for a session, by what became of them",
                 labels: &[("outcome", outcome.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (reason, counter) in TokenFault::NAMES.into_iter().zip(&self.tokens_refused) {
+            see(&Metric {
+                name: "wss_node.tokens.refused",
+                unit: "{token}",
+                kind: Kind::Counter,
+                help: "Tokens refused, by reason",
+                labels: &[("reason", reason)],
                 value: Self::get(counter),
             });
         }

@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn authorities_are_read_strictly() {
-        let cases: [(&str, Option<(&str, Option<u16>)>); 24] = [
+        type Read = Option<(&'static str, Option<u16>)>;
+        let cases: [(&str, Read); 24] = [
             ("example.com", Some(("example.com", None))),
             ("EXAMPLE.com:443", Some(("example.com", Some(443)))),
             ("example.com.", Some(("example.com.", None))),

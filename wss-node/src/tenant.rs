@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::{AuthError, Verifier};
 use crate::config::{Config, GateConfig, HostPattern, TenantConfig, TokenConfig};
 
 /// Under whose rules a session is.
@@ -15,23 +16,35 @@ pub(crate) struct Tenant {
     pub(crate) sessions: u32,
     pub(crate) gate: GateConfig,
     pub(crate) token: TokenConfig,
+    /// Checks its tokens; shared by all whose section is the same.
+    pub(crate) verifier: Arc<Verifier>,
 }
 
 impl Tenant {
     /// That of everybody whom no other tenant claims.
-    pub(crate) fn everybody(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// [`AuthError`]: its tokens cannot be checked as configured.
+    pub(crate) fn everybody(config: &Config) -> Result<Self, AuthError> {
         let (gate, token) = (config.gate.clone(), config.token.clone());
-        Self { name: None, channel_prefix: String::new(), sessions: 0, gate, token }
+        let verifier = Arc::new(Verifier::new(&token, "token")?);
+        Ok(Self { name: None, channel_prefix: String::new(), sessions: 0, gate, token, verifier })
     }
 
-    fn new(tenant: &TenantConfig, config: &Config) -> Self {
-        Self {
+    /// The one at `position` of the configuration; what it leaves out is as for `everybody`.
+    fn new(tenant: &TenantConfig, position: usize, everybody: &Self) -> Result<Self, AuthError> {
+        let verifier = match &tenant.token {
+            Some(token) => Arc::new(Verifier::new(token, &format!("tenant.{position}.token"))?),
+            None => Arc::clone(&everybody.verifier),
+        };
+        Ok(Self {
             name: Some(tenant.name.clone()),
             channel_prefix: tenant.channel_prefix.clone(),
             sessions: tenant.sessions,
-            gate: tenant.gate.clone().unwrap_or_else(|| config.gate.clone()),
-            token: tenant.token.clone().unwrap_or_else(|| config.token.clone()),
-        }
+            gate: tenant.gate.clone().unwrap_or_else(|| everybody.gate.clone()),
+            token: tenant.token.clone().unwrap_or_else(|| everybody.token.clone()),
+            verifier,
+        })
     }
 }
 
@@ -62,13 +75,16 @@ impl Site {
 
 impl Tenants {
     /// Those of a configuration that was checked.
-    pub(crate) fn new(config: &Config) -> Self {
-        let everybody = Arc::new(Tenant::everybody(config));
-        let mut elsewhere = Site(vec![(config.listen.path.clone(), everybody)]);
+    ///
+    /// # Errors
+    /// [`AuthError`]: the tokens of one cannot be checked as configured.
+    pub(crate) fn new(config: &Config) -> Result<Self, AuthError> {
+        let everybody = Arc::new(Tenant::everybody(config)?);
+        let mut elsewhere = Site(vec![(config.listen.path.clone(), Arc::clone(&everybody))]);
         let mut sites = Vec::<(HostPattern, Site)>::new();
-        for tenant in &config.tenant {
+        for (position, tenant) in config.tenant.iter().enumerate() {
             let path = tenant.path.as_ref().unwrap_or(&config.listen.path);
-            let made = Arc::new(Tenant::new(tenant, config));
+            let made = Arc::new(Tenant::new(tenant, position, &everybody)?);
             let endpoint = || (path.clone(), Arc::clone(&made));
             if tenant.hosts.is_empty() {
                 elsewhere.0.push(endpoint());
@@ -81,7 +97,13 @@ impl Tenants {
             }
         }
         sites.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.rank()));
-        Self { sites, elsewhere }
+        Ok(Self { sites, elsewhere })
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        let sites = self.sites.iter().map(|(_, site)| site).chain([&self.elsewhere]);
+        sites.flat_map(|site| site.0.iter().map(|(_, tenant)| tenant))
     }
 
     /// That of everybody whom no other claims.
@@ -129,7 +151,7 @@ path = "/path"
 "#;
 
     fn tenants() -> Tenants {
-        Tenants::new(&Config::from_text("n.toml".as_ref(), TENANTS).unwrap())
+        Tenants::new(&Config::from_text("n.toml".as_ref(), TENANTS).unwrap()).unwrap()
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::client::TlsFacts;
 use crate::client_auth::ClientCertificates;
 use crate::tickets::Tickets;
 
+/// Most tickets of one handshake, however many a client asks for.
+const MAX_TICKETS: usize = 2;
+
 /// What a server offers: AES-256 first, then ChaCha20; hybrid post-quantum key exchange first.
 pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider {
@@ -50,6 +53,10 @@ pub(crate) fn server_config(
     // A drill's first: whoever offers it among others must get no session either.
     config.alpn_protocols = vec![DRILL_ALPN.to_vec(), b"http/1.1".to_vec()];
     config.ticketer = tickets;
+    // A client that comes back opens one connection, and gets the next ticket with it; one that wants two says so
+    // (RFC 9149), and a proof wants none.
+    config.send_tls13_tickets = 1;
+    config.max_tls13_tickets = MAX_TICKETS;
     Ok(Arc::new(config))
 }
 

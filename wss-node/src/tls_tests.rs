@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{TicketRequest, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore, ServerConnection,
@@ -30,6 +30,13 @@ fn config_of(reader: CertReader) -> Arc<ServerConfig> {
 
 /// A server with a certificate for `a.example`, and a client with its root and some provider.
 fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
+    pair_with(client_provider, name, |config| {
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    })
+}
+
+/// The same with a change of the client's configuration.
+fn pair_with(client_provider: CryptoProvider, name: &str, change: impl FnOnce(&mut ClientConfig)) -> Pair {
     let bundle = bundle_for("web", 1, &["a.example"]);
     let (mut writer, reader) = live(vec!["a.example".into()]);
     writer.swap_in(checked(&bundle));
@@ -41,7 +48,7 @@ fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    change(&mut config);
     let client = ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();
     Pair { client, server }
 }
@@ -78,6 +85,19 @@ fn the_preferred_suite_and_group_are_negotiated() {
     assert_eq!(suite, rustls::CipherSuite::TLS13_AES_256_GCM_SHA384);
     let group = pair.server.negotiated_key_exchange_group().unwrap().name();
     assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+}
+
+#[test]
+fn one_ticket_is_sent_unless_the_client_asks_for_another_number() {
+    let tickets = |wanted: Option<u8>| {
+        let mut pair = pair_with(default_provider(), "a.example", |config| {
+            config.send_ticket_request =
+                wanted.map(|count| TicketRequest { new_session_count: count, resumption_count: count });
+        });
+        pair.run().unwrap();
+        pair.client.tls13_tickets_received()
+    };
+    assert_eq!([None, Some(0), Some(2), Some(200)].map(tickets), [1, 0, 2, 2]);
 }
 
 #[test]

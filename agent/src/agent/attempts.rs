@@ -160,6 +160,7 @@ impl Agent {
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };
+                self.tally.attempt(&issuer, "order", result.as_ref().err());
                 self.settle_charges(&certificate, &issuer, charged, placed.get(), result.as_ref().err());
                 self.obtained(&certificate, &issuer, result);
             }
@@ -169,6 +170,7 @@ impl Agent {
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };
+                self.tally.attempt(&issuer, "rehearsal", result.as_ref().err());
                 self.rehearsed(&certificate, &of, result);
             }
             Work::Ask { generation } => {
@@ -177,6 +179,7 @@ impl Agent {
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };
+                self.tally.attempt(&issuer, "renewal_info", answer.as_ref().err());
                 self.answered(&certificate, generation, answer);
             }
         }

@@ -212,12 +212,14 @@ impl Agent {
         let now = self.clock.now();
         let (touched, stapled) = match told {
             Told::Crl(id, outcome) => {
+                self.tally.crl(&outcome);
                 if let Some(error) = &outcome.error {
                     tracing::warn!(error, "a CRL was not to be had");
                 }
                 (self.revocations.watch.crl_answered(&id, outcome, now), Vec::new())
             }
             Told::Ocsp(id, answer) => {
+                self.tally.ocsp(&answer);
                 if let Err(error) = &answer {
                     tracing::warn!(error, "no OCSP response");
                 }

@@ -115,7 +115,9 @@ fn start(config: Config) -> Result<(), String> {
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        let result = service::run(config, Arc::clone(&telemetry), shutdown).await;
+        // A task: block_on() stays on this thread, which every accepted connection would have to wake.
+        let ran = tokio::spawn(Box::pin(service::run(config, Arc::clone(&telemetry), shutdown))).await;
+        let result = ran.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         if let Err(error) = &result
             && telemetry.log_layer().is_some()
         {

@@ -25,6 +25,8 @@ use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
 use serde::Deserialize;
 pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
 
+use crate::tenant::Tenants;
+
 pub use crate::host::HostPattern;
 pub use crate::origin::OriginPattern;
 
@@ -214,7 +216,10 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
-        Self::from_text(path, &text)
+        let config = Self::from_text(path, &text)?;
+        // Files that are named for tokens are read here too, so that a fault is told with its line.
+        Tenants::new(&config).map_err(|error| ConfigError::from_fault(path, &text, error.fault()))?;
+        Ok(config)
     }
 
     /// As [`Config::load`], from text that was read already; `path` is for messages.

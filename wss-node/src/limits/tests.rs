@@ -18,7 +18,7 @@ fn accept(limits: &Arc<Limits>, peer: &str) -> Result<AcceptPlace, LimitFault> {
 fn tenant(name: Option<&str>, sessions: u32) -> Tenant {
     let config = "server_names = [\"a\"]\n[token]\nanonymous = true";
     let config = Config::from_text("n.toml".as_ref(), config).unwrap();
-    Tenant { name: name.map(str::to_owned), sessions, ..Tenant::everybody(&config) }
+    Tenant { name: name.map(str::to_owned), sessions, ..Tenant::everybody(&config).unwrap() }
 }
 
 fn session(limits: &Arc<Limits>, address: &str, tenant: &Tenant) -> Result<SessionPlace, LimitFault> {

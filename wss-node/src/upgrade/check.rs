@@ -1,6 +1,8 @@
 //! `GET /connect/check`: the gate without an upgrade. Scripts in browsers see every refused WebSocket as 1006; here a
 //! page of an allowed origin learns why. Others learn nothing: not whether, not why.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -15,6 +17,7 @@ use super::head::{Head, Several, several};
 use super::refusal::{Outcome, Refusal};
 use super::room::Room;
 use super::{admit, origin, route};
+use crate::auth::decoded;
 use crate::client::Client;
 use crate::config::{GateConfig, TokenConfig};
 use crate::host::Authority;
@@ -66,15 +69,14 @@ async fn found(
         return Err(Refusal::new(Outcome::MethodNotAllowed, ""));
     }
     let arrived = arrival::arrive(node, head, client, place);
-    let host = arrived.inspect_err(|refusal| node.refused(refusal, client, None, head))?;
-    let name = host.as_ref().map(Authority::name);
-    let site = node.tenants.site(name);
+    let arrival = arrived.inspect_err(|refusal| node.refused(refusal, client, None, head))?;
+    let site = node.tenants.site(arrival.name());
     let asked = endpoint(head.uri.query());
     let path = asked.as_deref().or(site.only_path()).unwrap_or(&node.config.listen.path);
-    let routed = route::route(&node.tenants, name, arrival::handshake(node, client), path);
+    let routed = route::route(&node.tenants, arrival.name(), arrival.handshake(), path);
     let tenant = routed.inspect_err(|refusal| node.refused(refusal, client, None, head))?;
     let refused = |refusal: &Refusal| node.refused(refusal, client, Some(tenant), head);
-    let allowed = page(head, &tenant.gate, host.as_ref()).inspect_err(refused)?;
+    let allowed = page(head, &tenant.gate, arrival.host.as_ref()).inspect_err(refused)?;
     let mut response = if head.method == Method::OPTIONS {
         preflight(&tenant.token)
     } else {
@@ -90,10 +92,9 @@ async fn found(
     Ok(response)
 }
 
-/// The endpoint that is asked about, as the query has it: `path=/acme/websocket`, unencoded or with `%2F`.
-fn endpoint(query: Option<&str>) -> Option<String> {
-    let path = query?.split('&').find_map(|pair| pair.strip_prefix("path="))?;
-    Some(path.replace("%2F", "/").replace("%2f", "/"))
+/// The endpoint that is asked about, as the query has it: `path=/acme/websocket`, percent-encoded or not.
+fn endpoint(query: Option<&str>) -> Option<Cow<'_, str>> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("path=")).map(decoded)
 }
 
 /// Whether the page behind a request may ask; gives its Origin, if it comes from elsewhere.

@@ -77,13 +77,12 @@ pub(crate) async fn answer<B>(
     if head.uri.path() == check::PATH {
         return (check::answer(node, &head, client, place, room).await, None);
     }
-    let routed = arrival::arrive(node, &head, &mut client, place).and_then(|host| {
-        let name = host.as_ref().map(Authority::name);
-        let handshake = arrival::handshake(node, &client);
-        let tenant = route::route(&node.tenants, name, handshake, head.uri.path())?;
-        Ok((host, Arc::clone(tenant)))
+    let routed = arrival::arrive(node, &head, &mut client, place).and_then(|arrival| {
+        let path = head.uri.path();
+        let tenant = route::route(&node.tenants, arrival.name(), arrival.handshake(), path)?;
+        Ok((arrival, Arc::clone(tenant)))
     });
-    let (host, tenant) = match routed {
+    let (arrival, tenant) = match routed {
         Ok(routed) => routed,
         Err(refusal) => {
             node.counters.upgrade(refusal.outcome);
@@ -91,7 +90,7 @@ pub(crate) async fn answer<B>(
             return (refusal.response(), None);
         }
     };
-    let passed = match before_token(&head, &tenant, host.as_ref(), room) {
+    let passed = match before_token(&head, &tenant, arrival.host.as_ref(), room) {
         Ok(passed) => admit(node, &head, &tenant, client.address).await.map(|admitted| (passed, admitted)),
         Err(refusal) => Err(refusal),
     };

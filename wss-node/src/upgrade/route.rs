@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::refusal::{Outcome, Refusal};
 use crate::tenant::{Tenant, Tenants};
 
-/// The name of the TLS handshake, as far as it binds the request.
+/// What the TLS handshake was for, as far as it binds the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Handshake<'a> {
-    /// With the client; `None`: it named no host.
-    Client(Option<&'a str>),
-    /// With a trusted proxy, or none: the proxy made sure of the host.
+    /// The client made it for this host.
+    Client(&'a str),
+    /// A trusted proxy made it, or there was none: the proxy made sure of the host.
     Proxy,
 }
 
@@ -24,13 +24,13 @@ pub(super) fn route<'a>(
 ) -> Result<&'a Arc<Tenant>, Refusal> {
     let tenant = tenants.site(host).at(path);
     if let Handshake::Client(name) = handshake {
-        let reached = tenants.site(name).at(path);
+        let reached = tenants.site(Some(name)).at(path);
         if tenant.map(Arc::as_ptr) != reached.map(Arc::as_ptr) {
             let text = "the TLS handshake was for another host: connect anew";
             return Err(Refusal::new(Outcome::Misdirected, text).detail(format!(
                 "Host {:?}, but the TLS handshake was for {:?}",
                 host.unwrap_or_default(),
-                name.unwrap_or_default()
+                name
             )));
         }
     }
@@ -48,14 +48,15 @@ mod tests {
     fn the_handshake_decides_which_tenant_may_be_reached() {
         let text = "server_names = [\"a\"]\n[token]\nanonymous = true\n\
                     [[tenant]]\nname = \"one\"\nhosts = [\"one.example\", \"*.one.example\"]\n\
-                    [[tenant]]\nname = \"two\"\nhosts = [\"two.example\"]\npath = \"/two\"";
-        let tenants = Tenants::new(&Config::from_text("n.toml".as_ref(), text).unwrap());
+                    [[tenant]]\nname = \"two\"\nhosts = [\"two.example\"]\npath = \"/two\"\n\
+                    [[tenant]]\nname = \"address\"\nhosts = [\"192.0.2.1\"]";
+        let tenants = Tenants::new(&Config::from_text("n.toml".as_ref(), text).unwrap()).unwrap();
         let path = "/connection/websocket";
         let routed = |host, handshake, path| match route(&tenants, host, handshake, path) {
             Ok(tenant) => tenant.name.clone().unwrap_or_else(|| "*".to_owned()),
             Err(refusal) => refusal.outcome.as_str().to_owned(),
         };
-        let named = |name| Handshake::Client(Some(name));
+        let named = Handshake::Client;
         let cases = [
             (Some("one.example"), named("one.example"), path, "one"),
             // Another name of the same tenant, and of everybody.
@@ -65,9 +66,10 @@ mod tests {
             (Some("a.example"), named("one.example"), path, "misdirected"),
             (Some("one.example"), named("two.example"), path, "misdirected"),
             (Some("two.example"), named("one.example"), "/two", "misdirected"),
-            (Some("one.example"), Handshake::Client(None), path, "misdirected"),
+            (Some("one.example"), named("192.0.2.9"), path, "misdirected"),
             (None, named("one.example"), path, "misdirected"),
-            (Some("a.example"), Handshake::Client(None), path, "*"),
+            (Some("a.example"), named("192.0.2.9"), path, "*"),
+            (Some("192.0.2.1"), named("192.0.2.1"), path, "address"),
             (Some("one.example"), Handshake::Proxy, path, "one"),
             (Some("two.example"), Handshake::Proxy, "/two", "two"),
             (Some("two.example"), named("two.example"), path, "not_found"),

@@ -10,7 +10,7 @@ use crate::tenant::Tenants;
 
 fn tenant(gate: &str) -> Arc<Tenant> {
     let text = format!("server_names = [\"a\"]\n[token]\nanonymous = true\n[gate]\n{gate}");
-    Arc::clone(Tenants::new(&Config::from_text("n.toml".as_ref(), &text).unwrap()).everybody())
+    Arc::clone(Tenants::new(&Config::from_text("n.toml".as_ref(), &text).unwrap()).unwrap().everybody())
 }
 
 fn outcome(request: &Request<()>, gate: &str, room: Room) -> Outcome {
