@@ -4,8 +4,8 @@
 pub mod anchors;
 pub mod ocsp;
 pub mod probe;
-mod signatures;
 pub mod sessions;
+mod signatures;
 pub mod socket;
 pub mod validate;
 
