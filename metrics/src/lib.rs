@@ -3,8 +3,10 @@
 
 mod description;
 mod page;
+mod process;
 mod text;
 
 pub use description::{Description, Kind, Metric};
 pub use page::check_page;
+pub use process::{PROCESS, ProcessGauge, ProcessTime};
 pub use text::Text;

@@ -23,6 +23,7 @@ pub mod step_ca;
 pub mod steps;
 pub mod talk;
 pub mod tools;
+pub mod wire;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -22,7 +22,8 @@ use crate::client::Client;
 use crate::config::ProxyProtocol;
 use crate::counters::{Counters, Side};
 use crate::drain::Timed;
-use crate::handshake;
+use crate::first;
+use crate::handshake::{self, Failure};
 use crate::limits::{AcceptPlace, is_this_machine};
 use crate::listener::{self, Door};
 use crate::proxy::{self, HeaderFault, Told};
@@ -57,13 +58,17 @@ pub(crate) async fn run(
         return Box::pin(serve(&node, tcp, client, place)).await;
     }
     let limit = node.config.listen.handshake_timeout;
-    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp))).within(limit).await;
-    let stream = match result {
-        Some(Ok(stream)) => stream,
-        Some(Err((reason, detail))) => return failed(&node, &client, began, reason, &detail),
-        None => {
-            return failed(&node, &client, began, Reason::Timeout, &format!("not done within {limit:?}"));
-        }
+    let end = tokio::time::Instant::now() + limit;
+    let late = || (Reason::Timeout, format!("not done within {limit:?}"));
+    let first = match tokio::time::timeout_at(end, first::arrives(&tcp)).await {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return failed(&node, &client, began, (Reason::of(&error), error.to_string())),
+        Err(_) => return failed(&node, &client, began, late()),
+    };
+    let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp, first))).until(end).await;
+    let stream = match result.unwrap_or_else(|| Err(late())) {
+        Ok(stream) => stream,
+        Err(failure) => return failed(&node, &client, began, failure),
     };
     let facts = tls::facts(stream.get_ref().1, began.elapsed());
     node.telemetry.histograms().handshake(&facts);
@@ -80,7 +85,7 @@ pub(crate) async fn run(
     Box::pin(serve(&node, stream, client, place)).await;
 }
 
-fn failed(node: &Node, client: &Client, began: Instant, reason: Reason, detail: &str) {
+fn failed(node: &Node, client: &Client, began: Instant, (reason, detail): Failure) {
     node.counters.handshake_failed(reason);
     node.telemetry.failed_handshake(client, reason, began);
     let Client { address, peer, .. } = client;

@@ -43,14 +43,21 @@ impl Doors {
         OwnListener { address: dialable(self.tls.address), proxied }
     }
 
-    /// Lets clients in until the node has stopped.
-    pub(crate) fn open(self, node: &Arc<Node>, connections: &TaskTracker) -> Result<(), RunError> {
+    /// Lets clients in until the node has stopped; the tasks that do go to `accepting`, and those that serve them to
+    /// `connections`.
+    pub(crate) fn open(
+        self,
+        node: &Arc<Node>,
+        accepting: &TaskTracker,
+        connections: &TaskTracker,
+    ) -> Result<(), RunError> {
         let Self { tls, plain } = self;
+        let open = |bound, key, door| open(bound, key, door, node, accepting, connections);
         let door = Door { tls: true, proxy_protocol: node.config.listen.proxy_protocol };
-        open(tls, "listen.address", door, node, connections)?;
+        open(tls, "listen.address", door)?;
         if let (Some(bound), Some(config)) = (plain, &node.config.plain) {
             let door = Door { tls: false, proxy_protocol: config.proxy_protocol };
-            open(bound, "plain.address", door, node, connections)?;
+            open(bound, "plain.address", door)?;
         }
         Ok(())
     }
@@ -61,6 +68,7 @@ fn open(
     key: &'static str,
     door: Door,
     node: &Arc<Node>,
+    accepting: &TaskTracker,
     connections: &TaskTracker,
 ) -> Result<(), RunError> {
     let address = bound.address;
@@ -70,6 +78,6 @@ fn open(
         (false, false) => HandOver::Nobody,
     };
     let listener = bound.listen().map_err(|source| RunError::Listen { key, address, source })?;
-    tokio::spawn(listener::serve(listener, door, hand_over, Arc::clone(node), connections.clone()));
+    accepting.spawn(listener::serve(listener, door, hand_over, Arc::clone(node), connections.clone()));
     Ok(())
 }

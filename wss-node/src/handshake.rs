@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::first::First;
 use crate::service::Node;
 use crate::tls::{self, Reason};
 
@@ -22,20 +23,23 @@ pub(crate) type Stream = Box<TlsStream<TcpStream>>;
 /// written by hand.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
+/// Why there is no handshake, with the details for the log.
+pub(crate) type Failure = (Reason, String);
+
+/// The handshake of a connection that begins with `first`.
+///
 /// # Errors
-/// Why there is none, with the details for the log.
-pub(crate) async fn accept(node: &Node, mut tcp: TcpStream) -> Result<Stream, (Reason, String)> {
+/// [`Failure`]
+pub(crate) async fn accept(node: &Node, mut tcp: TcpStream, first: First) -> Result<Stream, Failure> {
     let failed = |error: std::io::Error| (Reason::of(&error), error.to_string());
-    let mut first = [0; 4];
-    let peeked = tcp.peek(&mut first).await.map_err(failed)?;
-    if tls::looks_like_http(&first[..peeked]) {
+    if first == First::Http {
         // They are being told what is wrong; whether they read it is theirs.
-        say(&mut tcp, tls::plain_http_answer().as_bytes()).await;
+        Box::pin(say(&mut tcp, tls::plain_http_answer().as_bytes())).await;
         return Err((Reason::PlainHttp, "a request without TLS".to_owned()));
     }
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(failed)?;
     if let Some(name) = node.reader.lacks(&start.client_hello()) {
-        say(&mut start.io, &UNRECOGNIZED_NAME).await;
+        Box::pin(say(&mut start.io, &UNRECOGNIZED_NAME)).await;
         return Err((Reason::UnknownSni, format!("no certificate for {name}")));
     }
     let stream = start.into_stream(Arc::clone(&node.tls)).await.map_err(failed)?;

@@ -19,6 +19,7 @@ mod control;
 mod counters;
 mod doors;
 mod drain;
+mod first;
 mod forwarded;
 mod guard;
 mod handshake;

@@ -186,19 +186,19 @@ pub async fn run(
         "node running; it listens as soon as it has a certificate"
     );
 
-    let connections = TaskTracker::new();
+    let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
     let first_certificate = async {
         // The receiver lives as long as this does.
         let _ = is_armed.wait_for(|armed| *armed).await;
     };
     let opened = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = first_certificate => doors.open(&node, &connections),
+        () = first_certificate => doors.open(&node, &accepting, &connections),
     };
     if opened.is_ok() {
         shutdown.cancelled().await;
     }
-    stop(&node, &connections).await;
+    stop(&node, &accepting, &connections).await;
     receiving.abort();
     guarding.abort();
     administering.abort();
@@ -212,14 +212,17 @@ pub async fn run(
 }
 
 /// Readiness fails at once, sessions are told to go elsewhere one after the other, and the rest is cut off.
-async fn stop(node: &Node, connections: &TaskTracker) {
+async fn stop(node: &Node, accepting: &TaskTracker, connections: &TaskTracker) {
     let began = Instant::now();
     node.readiness.drain();
     node.handing_over.cancel();
     tokio::time::sleep(node.config.drain.delay).await;
-    connections.close();
     let summary = drain::sessions(node).await;
     node.closed.cancel();
+    accepting.close();
+    // A listener that is handed over takes a second.
+    accepting.wait().await;
+    connections.close();
     // Those that are no sessions, and the goodbyes of those that were.
     if tokio::time::timeout(summary.left, connections.wait()).await.is_err() {
         tracing::warn!("{} connections cut off: they did not end in time", connections.len());

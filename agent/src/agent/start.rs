@@ -19,6 +19,7 @@ use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
 use super::revocations::Revocations;
+use super::tally::Tally;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
 use crate::alert::rates::Rates;
@@ -34,6 +35,7 @@ use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
+use crate::metrics::Metrics;
 use crate::revocation::fetch::Http;
 use crate::revocation::inquiry::Inquiry;
 use crate::steps::Steps;
@@ -177,6 +179,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         .serve_with_incoming(incoming);
     servers.spawn(async move { ("delivery", serving.await) });
     let incoming = admin_socket.into_incoming(config.admin_peers(), |_| ());
+    if let Some(address) = config.admin.metrics {
+        let listener = listen("admin.metrics", address).await?;
+        tokio::spawn(Metrics::new(command_sender.clone()).serve(listener, tasks.clone()));
+    }
     let admin = Admin::new(command_sender, Arc::clone(&steps)).into_service();
     let serving = Server::builder().add_service(admin).serve_with_incoming(incoming);
     servers.spawn(async move { ("admin", serving.await) });
@@ -251,6 +257,7 @@ impl Agent {
             incidents,
             rates,
             disk: Disk::default(),
+            tally: Tally::default(),
             clock_watch: ClockWatch::default(),
             time_asked: None,
             authorities_changed,

@@ -141,11 +141,21 @@ pub struct AdminConfig {
     pub allow_uids: Option<Vec<u32>>,
     /// Groups that may give orders.
     pub allow_gids: Option<Vec<u32>>,
+    /// Where Prometheus reads `/metrics`; unset: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Certificates that are told by name: those that end first. All are told in sum.
+    pub metrics_certificates: usize,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { socket: "/run/sealwire/admin.sock".into(), allow_uids: None, allow_gids: None }
+        Self {
+            socket: "/run/sealwire/admin.sock".into(),
+            allow_uids: None,
+            allow_gids: None,
+            metrics: None,
+            metrics_certificates: 1000,
+        }
     }
 }
 

@@ -42,9 +42,9 @@ impl<F: Future + Unpin> Timed<F> {
         Self { inner, busy: Duration::ZERO }
     }
 
-    /// Its result, or `None` after `limit`; and how long it was busy.
-    pub(crate) async fn within(mut self, limit: Duration) -> (Option<F::Output>, Duration) {
-        let result = tokio::time::timeout(limit, &mut self).await.ok();
+    /// Its result, or `None` at `end`; and how long it was busy.
+    pub(crate) async fn until(mut self, end: tokio::time::Instant) -> (Option<F::Output>, Duration) {
+        let result = tokio::time::timeout_at(end, &mut self).await.ok();
         (result, self.busy)
     }
 }
@@ -76,6 +76,10 @@ mod tests {
         assert_eq!(capacity.cost(), Some(Duration::from_micros(110)));
     }
 
+    fn after(millis: u64) -> tokio::time::Instant {
+        tokio::time::Instant::now() + Duration::from_millis(millis)
+    }
+
     #[tokio::test]
     async fn waiting_is_not_being_busy() {
         let work = async {
@@ -83,11 +87,10 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
             7
         };
-        let (result, busy) = Timed::new(Box::pin(work)).within(Duration::from_secs(60)).await;
+        let (result, busy) = Timed::new(Box::pin(work)).until(after(60_000)).await;
         assert_eq!(result, Some(7));
         assert!(busy >= Duration::from_millis(5), "{busy:?}");
-        let (result, busy) =
-            Timed::new(Box::pin(std::future::pending::<()>())).within(Duration::from_millis(50)).await;
+        let (result, busy) = Timed::new(Box::pin(std::future::pending::<()>())).until(after(50)).await;
         assert!(result.is_none() && busy < Duration::from_millis(50), "{busy:?}");
     }
 }

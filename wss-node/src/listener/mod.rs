@@ -39,7 +39,7 @@ pub(crate) async fn serve(
 ) {
     tokio::select! {
         () = accept(&listener, door, &node, &connections) => {}
-        () = node.closed.cancelled() => {}
+        () = node.closed.cancelled(), if hand_over != HandOver::ReusedPort => {}
         () = node.handing_over.cancelled(), if hand_over == HandOver::SharedQueue => {}
         () = given_up(&listener, &node), if hand_over == HandOver::ReusedPort => {}
     }

@@ -9,31 +9,15 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
-use sealwire_metrics::Description;
+use sealwire_metrics::{Description, PROCESS, ProcessGauge, ProcessTime};
 
 use super::description;
 use super::histograms::Histograms;
-use super::process;
 use super::standing::STANDING;
 #[cfg(test)]
 use super::standing::Standing;
 use crate::counters::Kind;
 use crate::service::Node;
-
-/// Processor time: the one number of which fractions matter.
-const CPU: Fractional = Fractional {
-    name: "process.cpu.time",
-    unit: "s",
-    help: "Processor time used, by the program and by the kernel for it",
-    label: "cpu.mode",
-};
-
-struct Fractional {
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    label: &'static str,
-}
 
 /// The node's instruments, and Prometheus' way to read them.
 #[derive(Debug)]
@@ -87,13 +71,21 @@ impl Metrics {
                 });
             });
         }
-        let cpu = self.meter.f64_observable_counter(CPU.name).with_unit(CPU.unit).with_description(CPU.help);
-        cpu.with_callback(|observer| {
-            let Some((user, system)) = process::cpu_seconds() else { return };
-            observer.observe(user, &[KeyValue::new(CPU.label, "user")]);
-            observer.observe(system, &[KeyValue::new(CPU.label, "system")]);
-        })
-        .build();
+        for gauge in &PROCESS {
+            self.instrument(&of_process(gauge), |observer| {
+                if let Some(value) = (gauge.read)() {
+                    observer.observe(value, &[]);
+                }
+            });
+        }
+        let cpu = self.meter.f64_observable_counter(ProcessTime::NAME).with_unit(ProcessTime::UNIT);
+        cpu.with_description(ProcessTime::HELP)
+            .with_callback(|observer| {
+                for (mode, seconds) in ProcessTime::read().into_iter().flatten() {
+                    observer.observe(seconds, &[KeyValue::new(ProcessTime::LABEL, mode)]);
+                }
+            })
+            .build();
     }
 
     fn instrument(
@@ -124,6 +116,11 @@ impl Metrics {
     }
 }
 
+fn of_process(gauge: &ProcessGauge) -> Description {
+    let ProcessGauge { name, unit, help, .. } = *gauge;
+    Description { name, unit, kind: Kind::Gauge, help, labels: Vec::new() }
+}
+
 fn labels<'a>(pairs: impl Iterator<Item = (&'static str, &'a str)>) -> Vec<KeyValue> {
     pairs.map(|(key, value)| KeyValue::new(key, value.to_owned())).collect()
 }
@@ -131,12 +128,17 @@ fn labels<'a>(pairs: impl Iterator<Item = (&'static str, &'a str)>) -> Vec<KeyVa
 /// Everything that the node tells, in the order of the names.
 #[cfg(test)]
 pub(super) fn descriptions() -> Vec<Description> {
-    let Fractional { name, unit, help, label } = CPU;
-    let cpu = Description { name, unit, kind: Kind::Counter, help, labels: vec![label] };
     let mut all = description::of_counters(&crate::counters::Counters::default());
     all.extend(STANDING.iter().map(Standing::description));
     all.extend(super::histograms::descriptions());
-    all.push(cpu);
+    all.extend(PROCESS.iter().map(of_process));
+    all.push(Description {
+        name: ProcessTime::NAME,
+        unit: ProcessTime::UNIT,
+        kind: Kind::Counter,
+        help: ProcessTime::HELP,
+        labels: vec![ProcessTime::LABEL],
+    });
     all.sort_by_key(|description| description.name);
     all
 }

@@ -7,7 +7,6 @@ mod histograms;
 mod logs;
 mod metrics;
 mod parent;
-mod process;
 mod sampling;
 mod standing;
 pub(crate) mod trace;

@@ -1,10 +1,9 @@
-//! What is measured when somebody looks: certificates, breaker, readiness, the process. Nothing is kept for it.
+//! What is measured when somebody looks: certificates, breaker, readiness. Nothing is kept for it.
 
 use jiff::Timestamp;
 use sealwire_metrics::Description;
 
 use super::flow::Signal;
-use super::process;
 use crate::counters::Kind;
 use crate::service::Node;
 
@@ -149,38 +148,6 @@ pub(super) const STANDING: &[Standing] = &[
                 see(&[flow.signal().as_str()], u64::try_from(flow.waiting()).unwrap_or(u64::MAX));
             }
         },
-    },
-    Standing {
-        name: "process.memory.usage",
-        unit: "By",
-        kind: Kind::Gauge,
-        help: "Resident memory",
-        labels: &[],
-        read: |_, see| process::resident_bytes().into_iter().for_each(|bytes| see(&[], bytes)),
-    },
-    Standing {
-        name: "process.open_file_descriptors",
-        unit: "{file_descriptor}",
-        kind: Kind::Gauge,
-        help: "Open file descriptors",
-        labels: &[],
-        read: |_, see| process::descriptors().into_iter().for_each(|count| see(&[], count)),
-    },
-    Standing {
-        name: "process.max_file_descriptors",
-        unit: "{file_descriptor}",
-        kind: Kind::Gauge,
-        help: "How many file descriptors the process may have open",
-        labels: &[],
-        read: |_, see| process::descriptor_limit().into_iter().for_each(|count| see(&[], count)),
-    },
-    Standing {
-        name: "process.uptime",
-        unit: "s",
-        kind: Kind::Gauge,
-        help: "Seconds since the node started",
-        labels: &[],
-        read: |_, see| see(&[], process::uptime_seconds()),
     },
 ];
 
