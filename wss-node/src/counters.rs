@@ -18,6 +18,8 @@ use crate::upgrade::Outcome;
 /// Counters of the whole node.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Open connections.
+    pub(crate) connections: AtomicU64,
     /// Open sessions.
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
@@ -122,6 +124,13 @@ impl Counters {
     /// are made.
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Metric<'_>)) {
         let plain = [
+            (
+                "wss_node.connections",
+                "{connection}",
+                Kind::Gauge,
+                "Open connections, sessions or not",
+                &self.connections,
+            ),
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
             (
                 "wss_node.sessions.panicked",

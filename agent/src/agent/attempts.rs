@@ -253,7 +253,6 @@ impl Agent {
                 }
                 let key = Arc::clone(&managed.name);
                 self.runs.push(std::cmp::Reverse((deadline, key)));
-                self.save_memory(name);
                 self.begin_swap(name);
                 self.follow_new(name, number);
                 self.settle(name);

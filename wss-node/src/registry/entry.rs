@@ -113,6 +113,11 @@ impl Entry {
         change(&mut self.identity_locked());
     }
 
+    /// Bytes that wait to be written to it.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.outbound.queued_bytes()
+    }
+
     /// How far it has come.
     pub(crate) fn state(&self) -> State {
         match self.state.load(Relaxed) {
@@ -152,6 +157,12 @@ impl Entry {
     pub(crate) fn close(&self, close: Close) -> bool {
         self.reached(State::Closing);
         self.outbound.close(close)
+    }
+
+    /// Its queue.
+    #[cfg(test)]
+    pub(crate) fn outbound(&self) -> &Arc<Outbound> {
+        &self.outbound
     }
 
     /// As others see it.
