@@ -82,7 +82,7 @@ async fn sessions_are_shown_and_closed() {
     assert_eq!((&all["total"], all["sessions"].as_array().unwrap().len()), (&json!(3), 3));
     let first = &all["sessions"][0];
     assert_eq!((&first["state"], &first["subscriptions"]), (&json!("connected"), &json!(1)), "{first}");
-    assert_eq!(first["address"], json!(setting.world.address.to_string()));
+    assert_eq!(first["address"], json!("127.0.0.1"));
     assert!(first["cipher_suite"].as_str().unwrap().starts_with("TLS13_"), "{first}");
     assert!(first["synced_ms"].as_i64() >= first["opened_ms"].as_i64(), "{first}");
     assert_eq!(first["messages_in"], 2, "connect and subscribe: {first}");

@@ -23,7 +23,11 @@ async fn mozillas_modern_profile() {
 }
 
 /// Findings that are known, with the reason why they stay.
-const ACCEPTED: [(&str, &str); 0] = [];
+const ACCEPTED: [(&str, &str); 3] = [
+    ("cert_expirationStatus", "leaves of the embedded CA live for ten minutes here, and are renewed in time"),
+    ("cert_notAfter", "the same"),
+    ("cert_revocation", "the embedded CA publishes lists and answers only where it is told to"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn testssl_finds_nothing_in_protocols_and_ciphers() {
@@ -36,23 +40,22 @@ async fn testssl_finds_nothing_in_protocols_and_ciphers() {
     // Debian's openssl knows TLS 1.3; the one that comes with the script does not.
     command.args(["--quiet", "--color", "0", "--warnings", "off", "--openssl", "/usr/bin/openssl"]);
     command.args(["--protocols", "--std", "--server-preference", "--server-defaults", "--vulnerable"]);
-    command
-        .arg("--add-ca")
-        .arg(root)
-        .arg("--jsonfile")
-        .arg(&report)
-        .arg(format!("node.test:{}", world.node_address().port()));
-    command.args(["--ip", &world.address.to_string()]);
+    command.arg(format!("--add-ca={}", root.display())).arg(format!("--ip={}", world.address));
+    command.arg("--jsonfile").arg(&report).arg(format!("node.test:{}", world.node_address().port()));
     let ran = tokio::task::block_in_place(|| run(&mut command));
-    let findings: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
-    let severity = |id: &str| {
+    let findings: Vec<Value> = serde_json::from_str(
+        &std::fs::read_to_string(&report).unwrap_or_else(|error| panic!("{error}: {ran:?}")),
+    )
+    .unwrap();
+    let said = |id: &str| {
         let found = findings.iter().find(|finding| finding["id"] == id);
-        found.unwrap_or_else(|| panic!("testssl.sh says nothing of {id}:\n{}", ran.out))["severity"].clone()
+        found.unwrap_or_else(|| panic!("testssl.sh says nothing of {id}:\n{}", ran.out))["finding"]
+            .to_string()
     };
     // That it saw the node at all.
-    assert_eq!(severity("TLS1_3"), "OK");
-    for old in ["SSLv2", "SSLv3", "TLS1", "TLS1_1"] {
-        assert_eq!(severity(old), "OK", "{old}");
+    assert!(said("TLS1_3").starts_with("\"offered"), "{}", said("TLS1_3"));
+    for old in ["SSLv2", "SSLv3", "TLS1", "TLS1_1", "TLS1_2"] {
+        assert!(said(old).starts_with("\"not offered"), "{old}: {}", said(old));
     }
     let bad: Vec<_> = findings
         .iter()

@@ -143,6 +143,11 @@ async fn after_the_hold_sessions_are_closed_with_1013() {
     tokio::spawn(async move { session::run(&late, theirs, bytes::Bytes::new(), admission(&late)).await });
     let message = Client(ClientBuilder::new().take_over(ours)).message().await;
     assert_eq!(message.as_close().map(|(code, _)| u16::from(code)), Some(1013));
+    drop(client);
+    until("all is given back", || {
+        node.registry.len() == 0 && Counters::get(&node.counters.sessions) == 0 && node.hub.channels() == 0
+    })
+    .await;
 }
 
 /// A bundle whose leaf ends in so many seconds.

@@ -46,7 +46,7 @@ impl Hub {
 
     /// How many channels have subscribers.
     #[cfg(test)]
-    fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         locked(&self.channels).len()
     }
 }

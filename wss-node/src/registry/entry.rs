@@ -159,6 +159,12 @@ impl Entry {
         self.outbound.close(close)
     }
 
+    /// Its queue.
+    #[cfg(test)]
+    pub(crate) fn outbound(&self) -> &Arc<Outbound> {
+        &self.outbound
+    }
+
     /// As others see it.
     pub(crate) fn wire(&self) -> v1::Session {
         let Identity { user, expires, client_name } = self.identity();

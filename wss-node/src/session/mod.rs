@@ -9,6 +9,7 @@ mod timers;
 mod watched;
 pub(crate) mod wire;
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use crate::counters::{Counters, Gauge, Side};
 use crate::outbound::Outbound;
 use crate::protocol::{Close, Disconnect};
-use crate::registry::State;
+use crate::registry::{SessionId, State};
 use crate::service::Node;
 use crate::telemetry::trace::{self, Closing, Tally};
 use crate::upgrade::Admission;
@@ -105,7 +106,16 @@ where
     trace::closing(&end.closing(), tally);
     // Nothing more is to be queued for it, and its place is another's.
     drop((commands, outbound));
-    match &end {
+    // After a fault of ours the WebSocket may have one too.
+    let _ = AssertUnwindSafe(goodbye(&mut wire, &end, peer, client)).catch_unwind().await;
+}
+
+/// Tells the client why, if it is still there.
+async fn goodbye<S>(wire: &mut Wire<S>, end: &End, peer: SocketAddr, client: SessionId)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match end {
         End::Close(close) => {
             tracing::info!(%peer, %client, code = close.code(), reason = close.reason(), "session closed");
             wire.close(close.code(), close.reason()).await;
@@ -121,6 +131,8 @@ where
     }
 }
 
+#[cfg(test)]
+mod ends_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

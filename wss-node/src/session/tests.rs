@@ -6,6 +6,7 @@ use tokio_websockets::{ClientBuilder, Message};
 
 use super::*;
 use crate::counters::Counters;
+use crate::registry::Entry;
 use crate::service::tests::{admission, node};
 
 const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
@@ -115,4 +116,18 @@ async fn violations_of_websocket_get_the_codes_of_the_rfc() {
         drop(stream);
         task.await.unwrap();
     }
+}
+
+/// Bytes of the futures that a connection is while its session is idle. What is in the session's, in bytes, is about:
+/// the library's WebSocket 400 while there is one (else what is left of it), what waits for the node's word 300, commands
+/// and admission 350, one timer 120, telemetry's tally and identifiers 100, the rest for the compiler's states.
+#[tokio::test]
+async fn an_idle_session_is_small() {
+    let node = node("");
+    let (_ours, theirs) = tokio::io::duplex(64);
+    let session = run(&node, Box::new(theirs), Bytes::new(), admission(&node));
+    let size = size_of_val(&session);
+    assert!(size <= 3072, "the future of a session has {size} bytes");
+    assert!(size_of::<Entry>() <= 320, "an entry of the registry has {} bytes", size_of::<Entry>());
+    assert!(size_of::<Outbound>() <= 128, "a queue has {} bytes", size_of::<Outbound>());
 }
