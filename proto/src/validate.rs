@@ -77,11 +77,13 @@ impl LeafFacts {
         if !rest.is_empty() {
             return Err(malformed(format!("{} bytes follow the leaf's DER", rest.len())));
         }
-        let names = parsed
+        let mut names: Vec<_> = parsed
             .subject_alternative_name()
             .map_err(|error| malformed(format!("the leaf's subjectAltName: {error}")))?
             .map(|extension| extension.value.general_names.iter().filter_map(name_of).collect())
             .unwrap_or_default();
+        // Kept for as long as the leaf is.
+        names.shrink_to_fit();
         Ok(Self {
             sha256: sha256(leaf),
             serial: serial_of(parsed.raw_serial()),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::asking::{Answer, Asker};
-use crate::process::Process;
+use crate::process::{Process, Ran, own, run};
 use crate::session::tls;
 use crate::world::{AgentSettings, World};
 
@@ -42,6 +42,7 @@ impl Gate {
         let agent = world.start_agent();
         let mut command = world.node_command("node-1");
         command.env("WSS_NODE_SERVER_NAMES", format!("{names:?}"));
+        command.env("WSS_NODE_ADMIN__SOCKET", world.path("run/node.sock"));
         let node = Process::start("node-1", &mut command);
         world.proven().await;
         let (anchors, _) = world.roots().await;
@@ -52,6 +53,18 @@ impl Gate {
             source: STRANGER.into(),
         };
         Self { world, node, asker, _agent: agent }
+    }
+
+    /// Runs a `wss-node` command that asks the node.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let config = self.world.path("node-1.toml").into_os_string();
+        let arguments = arguments.iter().map(Into::into);
+        let mut command = own("wss-node", ["--config".into(), config].into_iter().chain(arguments));
+        run(command.env("WSS_NODE_ADMIN__SOCKET", self.world.path("run/node.sock")))
     }
 }
 

@@ -9,10 +9,11 @@ use sealwire_tests::process::run;
 use sealwire_tests::world::{PATIENCE, World};
 use serde_json::{Value, json};
 
-/// What the audit file holds.
+/// What the audit file holds, up to the last whole line.
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,4 +69,40 @@ async fn the_audit_file_is_turned_over_and_a_flood_is_told_in_sum() {
     let ran = run(&mut world.node_command("node-1"));
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("audit.file: cannot open /nonexistent/audit: No such file"), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_tells_what_was_decided_about_somebody() {
+    let extra = "[gate]\norigins = [\"https://app.test\"]\n[audit]\nremembered = 3\n\
+        [[tenant]]\nname = \"acme\"\npath = \"/acme\"\n[tenant.gate]\nallow_missing_origin = false\n";
+    let mut gate = Gate::open(&["node.test"], extra).await;
+    let evil = "Origin: https://evil.test";
+    for _ in 0..3 {
+        assert_eq!(gate.asker.upgrade(PATH, &[evil]).await.unwrap().status, 403);
+    }
+    let other = gate.asker.from([127, 250, 9, 9]);
+    assert_eq!(other.upgrade("/acme?token=sEcReT", &[]).await.unwrap().status, 403);
+
+    let ran = gate.run(&["why", "127.250.9.9"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let rows: Vec<_> = ran.out.lines().collect();
+    assert!(rows[0].starts_with("TIME ") && rows[0].ends_with(" DETAIL"), "{ran:?}");
+    let cells: Vec<_> = rows[1].split_whitespace().collect();
+    assert_eq!(cells[1..6], ["origin_missing", "127.250.9.9", "-", "-", "acme"], "{ran:?}");
+    assert!(rows[1].ends_with("GET /acme: Origin is missing") && !ran.out.contains("sEcReT"), "{ran:?}");
+    assert!(rows[2].starts_with("1 older decisions are forgotten"), "{ran:?}");
+
+    let ran = gate.run(&["why", "127.250.0.0/16", "--json", "--limit", "2"]);
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    let whats: Vec<_> =
+        told["decisions"].as_array().unwrap().iter().map(|decision| &decision["what"]).collect();
+    assert_eq!(whats, ["origin_missing", "origin_refused"], "the newest first");
+    assert_eq!((&told["forgotten"], &told["decisions"][1]["tenant"]), (&json!(1), &Value::Null));
+
+    let nothing = gate.run(&["why", "ann"]);
+    assert!(nothing.out.starts_with("nothing was decided about ann lately\n"), "{nothing:?}");
+    assert_eq!(gate.run(&["why", "x", "--limit", "0"]).code, 2);
+    gate.node.kill();
+    let gone = gate.run(&["why", "127.250.9.9"]);
+    assert!(gone.code == 1 && gone.err.contains("is the node running?"), "{gone:?}");
 }

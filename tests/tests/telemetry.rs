@@ -107,6 +107,7 @@ async fn everything_arrives(protocol: &str) {
             ("wss_node.messages.received", "Int(2)"),
         ],
     );
+    assert!(connection.attributes["session.id"].starts_with("Str("), "{connection:#?}");
     assert_eq!(connection.events, ["session open", "session closed"]);
     for name in ["tls handshake", "upgrade", "wss publish"] {
         let child = span(&collector, name).await;

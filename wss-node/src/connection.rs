@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::audit::Entry;
 use crate::client::Client;
 use crate::config::ProxyProtocol;
-use crate::counters::{Counters, Side};
+use crate::counters::{Counters, Gauge, Side};
 use crate::drain::Timed;
 use crate::first;
 use crate::handshake::{self, Failure};
@@ -47,6 +47,7 @@ pub(crate) async fn run(
     mut place: AcceptPlace,
 ) {
     let began = Instant::now();
+    let _counted = Gauge::up(&node.counters.connections);
     // Small frames must not wait for one another; a failure to set it costs only time.
     let _ = tcp.set_nodelay(true);
     if door.proxy_protocol == ProxyProtocol::Required

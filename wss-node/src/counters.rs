@@ -18,6 +18,8 @@ use crate::upgrade::Outcome;
 /// Counters of the whole node.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Open connections.
+    pub(crate) connections: AtomicU64,
     /// Open sessions.
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
@@ -58,6 +60,12 @@ pub(crate) struct Counters {
     pub(crate) tokens_accepted: AtomicU64,
     /// Tokens that did not, in the order of [`TokenFault::NAMES`].
     tokens_refused: [AtomicU64; TokenFault::NAMES.len()],
+    /// Fetches of key sets that brought keys.
+    pub(crate) jwks_fetched: AtomicU64,
+    /// Those that did not.
+    pub(crate) jwks_failed: AtomicU64,
+    /// Keys in them that are of no use, counted when a set changes.
+    pub(crate) jwks_keys_skipped: AtomicU64,
     /// Sessions ended by a fault of this node.
     pub(crate) sessions_panicked: AtomicU64,
     /// WebSocket messages of clients.
@@ -122,6 +130,13 @@ impl Counters {
     /// are made.
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Metric<'_>)) {
         let plain = [
+            (
+                "wss_node.connections",
+                "{connection}",
+                Kind::Gauge,
+                "Open connections, sessions or not",
+                &self.connections,
+            ),
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
             (
                 "wss_node.sessions.panicked",
@@ -208,6 +223,27 @@ impl Counters {
                 &self.audit_lost,
             ),
             ("wss_node.tokens.accepted", "{token}", Kind::Counter, "Tokens accepted", &self.tokens_accepted),
+            (
+                "wss_node.jwks.fetched",
+                "{fetch}",
+                Kind::Counter,
+                "Fetches of token keys that brought keys",
+                &self.jwks_fetched,
+            ),
+            (
+                "wss_node.jwks.failed",
+                "{fetch}",
+                Kind::Counter,
+                "Fetches of token keys that brought none; the last keys stay in use",
+                &self.jwks_failed,
+            ),
+            (
+                "wss_node.jwks.keys_skipped",
+                "{key}",
+                Kind::Counter,
+                "Keys of no use in fetched sets, counted when a set changes",
+                &self.jwks_keys_skipped,
+            ),
         ];
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });

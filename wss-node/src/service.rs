@@ -171,6 +171,9 @@ pub async fn run(
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
+    for verifier in node.tenants.verifiers() {
+        verifier.start(&node.counters, &node.closed);
+    }
     let router = admin::router(Arc::clone(&node));
     let controlling = control_listener
         .map(|listener| tokio::spawn(control::serve(listener, Arc::clone(&node), node.closed.clone())));

@@ -106,6 +106,17 @@ impl Tenants {
         sites.flat_map(|site| site.0.iter().map(|(_, tenant)| tenant))
     }
 
+    /// What checks their tokens, each once.
+    pub(crate) fn verifiers(&self) -> Vec<Arc<Verifier>> {
+        let mut found = Vec::<Arc<Verifier>>::new();
+        for tenant in self.all() {
+            if !found.iter().any(|known| Arc::ptr_eq(known, &tenant.verifier)) {
+                found.push(Arc::clone(&tenant.verifier));
+            }
+        }
+        found
+    }
+
     /// That of everybody whom no other claims.
     #[cfg(test)]
     pub(crate) fn everybody(&self) -> &Arc<Tenant> {

@@ -116,7 +116,8 @@ impl Agent {
         let work = Work::Ask { generation: current.number };
         self.spawn(name, issuer, work, async move {
             let asked =
-                tokio::time::timeout(QUESTION_TIMEOUT, issuer_handle.renewal_info(&current.chain[0])).await;
+                tokio::time::timeout(QUESTION_TIMEOUT, issuer_handle.renewal_info(current.chain.leaf()))
+                    .await;
             Ended::Answered(asked.unwrap_or_else(|_| {
                 let text = format!("no answer within {} s", QUESTION_TIMEOUT.as_secs());
                 Err(IssueError::new(ErrorClass::Transient, text))
@@ -252,7 +253,6 @@ impl Agent {
                 }
                 let key = Arc::clone(&managed.name);
                 self.runs.push(std::cmp::Reverse((deadline, key)));
-                self.save_memory(name);
                 self.begin_swap(name);
                 self.follow_new(name, number);
                 self.settle(name);

@@ -15,6 +15,7 @@ use super::super::Command;
 use super::*;
 use crate::incident::Kind;
 use crate::issuer::{ErrorClass, OrderRequest, Progress};
+use crate::store::faults;
 
 #[path = "measure_tests.rs"]
 mod measure_tests;
@@ -184,6 +185,19 @@ async fn peer_defect_03_an_attempt_that_panics_is_counted_and_tried_again() {
     running.clock.0.store(2, Ordering::Relaxed);
     let web = running.until("web", |web| web.current.is_some()).await;
     assert_eq!((web.failures, running.status().await.panics), (0, 1), "{web:?}");
+}
+
+#[tokio::test]
+async fn a_generation_costs_one_write_of_the_memory_which_tells_what_is_served() {
+    let traced = faults::crash_at(usize::MAX);
+    let running = Running::start(&["web"], |_, _| Ok(()));
+    running.until("web", |web| web.state == "stored").await;
+    let renamed = traced.end().into_iter().filter(|(kind, _)| *kind == "rename").map(|(_, path)| path);
+    let after = renamed.skip_while(|path| !path.ends_with("certificates/web/current"));
+    assert_eq!(after.filter(|path| path.ends_with("certificates/web/memory.json")).count(), 1);
+    let memory = std::fs::read(running.dir.path().join("state/certificates/web/memory.json")).unwrap();
+    let memory: crate::lifecycle::Memory = serde_json::from_slice(&memory).unwrap();
+    assert_eq!((memory.committed, memory.orders), (1, 1));
 }
 
 #[tokio::test]

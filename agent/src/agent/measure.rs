@@ -214,8 +214,11 @@ const FAMILIES: &[Family] = &[
         labels: &["node"],
         read: |scrape, see| {
             for (id, node) in &scrape.agent.nodes {
-                let state =
-                    node.report.breaker.as_ref().map_or(BreakerState::Closed, |breaker| breaker.state());
+                let state = node
+                    .report
+                    .breaker
+                    .as_ref()
+                    .map_or(BreakerState::Closed, sealwire_proto::v1::Breaker::state);
                 let open = matches!(state, BreakerState::Open | BreakerState::HalfOpen);
                 see(&[id], f64::from(u8::from(open)));
             }

@@ -13,7 +13,8 @@ use crate::delivery::swap::Swap;
 
 impl Agent {
     /// A generation has become current: several nodes that serve the one before are to hold it first. A single one
-    /// validates before it swaps anyway, and nobody else has to wait for what it says.
+    /// validates before it swaps anyway, and nobody else has to wait for what it says. Writes the memory, once,
+    /// before any node is told.
     pub(super) fn begin_swap(&mut self, name: &str) {
         let now = self.clock.now();
         let several =
@@ -25,9 +26,12 @@ impl Agent {
         if served && several && !managed.goes_nowhere() {
             managed.swap = Some(Box::new(Swap::new(current.number, BTreeSet::new(), Instant::now())));
             self.unpublished = true;
+            self.save_memory(name);
             self.advance_swap(name);
         } else {
             // Nobody has to wait: there is one node at most, or nothing that it could go on serving meanwhile.
+            managed.memory.committed = current.number;
+            self.save_memory(name);
             self.commit(name);
         }
     }

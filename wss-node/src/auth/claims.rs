@@ -1,31 +1,42 @@
-//! What a token says, of whichever form it is. Pure.
+//! What a checked token, or the server that was asked about one, says: whom it is for, until when, and what it grants.
+//! Pure: the time is an argument.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::fault::TokenFault;
-use super::jwt::Rules;
 use super::{Action, Capability, Grant};
+use crate::config::TokenConfig;
 
-/// The longest name of a user, in bytes.
-const MAX_USER_BYTES: usize = 255;
-/// Items of `caps`, and channels of each.
+/// Longest name of a user, issuer or audience, in bytes.
+const MAX_NAME_BYTES: usize = 255;
+/// Items of `caps`, or words of `scope`.
 const MAX_CAPABILITIES: usize = 64;
-/// The longest pattern of a channel, in bytes.
-const MAX_PATTERN_BYTES: usize = 255;
+/// Channels of one of them.
+const MAX_CHANNELS: usize = 128;
+/// Members of `aud`.
+const MAX_AUDIENCES: usize = 64;
 
-/// Claims of a JWT (RFC 7519 section 4.1), and members of an introspection response (RFC 7662 section 2.2).
+/// The claims that matter here (RFC 7519 section 4.1, RFC 7662 section 2.2); others are passed over, those of the wrong
+/// type are an error, and so is one that stands twice.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
     sub: Option<String>,
-    /// Whom an introspection response is about in words; used when there is no `sub`.
+    /// RFC 7662: the name of a user for people; stands in for `sub`.
     username: Option<String>,
+    iss: Option<String>,
+    aud: Option<Audience>,
     exp: Option<f64>,
     nbf: Option<f64>,
     iat: Option<f64>,
-    iss: Option<String>,
-    aud: Option<Audience>,
     caps: Option<Vec<Caps>>,
+    /// RFC 8693 section 4.2: words; those that look like `sub:CHANNEL` are capabilities.
+    scope: Option<String>,
+    /// RFC 7662 only.
+    #[serde(default)]
+    pub(super) active: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,102 +46,141 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// As Centrifugo has it.
+/// An item of Centrifugo's claim `caps`.
 #[derive(Debug, Deserialize)]
 struct Caps {
+    #[serde(default)]
     channels: Vec<String>,
+    #[serde(default)]
     allow: Vec<String>,
+    /// How `channels` are meant: `wildcard`, as always here. Regular expressions are refused rather than misread.
+    r#match: Option<String>,
+}
+
+/// How strictly claims are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A JWT speaks for itself: it must end, and must name issuer and audience where they are configured.
+    Jwt,
+    /// Its issuer was asked: what the answer leaves out was the issuer's to check (RFC 7662 section 4).
+    Introspection,
 }
 
 impl Claims {
-    /// What they grant now.
-    ///
-    /// # Errors
-    /// The first rule that they break. `exp` is checked last but for what the grant says, so that an expired token is one
-    /// whose bearer only has to get another.
-    pub(super) fn grant(self, rules: &Rules, now: Timestamp) -> Result<Grant, TokenFault> {
-        // A token without an end could never be taken back.
-        let end = self.exp.ok_or(TokenFault::Malformed);
-        self.granted(rules, now, end.and_then(timestamp))
-    }
-
-    /// The same; if they have no end, they are good until `else_until`, when their server is asked again.
-    pub(super) fn grant_until(
-        self,
-        rules: &Rules,
-        now: Timestamp,
-        else_until: Timestamp,
-    ) -> Result<Grant, TokenFault> {
-        let end = self.exp.map_or(Ok(else_until), timestamp);
-        self.granted(rules, now, end)
-    }
-
-    fn granted(
-        self,
-        rules: &Rules,
-        now: Timestamp,
-        end: Result<Timestamp, TokenFault>,
-    ) -> Result<Grant, TokenFault> {
-        if rules.issuer.is_some() && self.iss != rules.issuer {
-            return Err(TokenFault::Issuer);
-        }
-        let meant = |name: &String| rules.audience.contains(name);
-        let for_us = match &self.aud {
-            None => false,
-            Some(Audience::One(one)) => meant(one),
-            Some(Audience::Several(several)) => several.iter().any(meant),
-        };
-        if !rules.audience.is_empty() && !for_us {
-            return Err(TokenFault::Audience);
-        }
-        let begins = self.nbf.into_iter().chain(self.iat).map(timestamp).collect::<Result<Vec<_>, _>>()?;
-        if begins.into_iter().any(|begin| begin > now.saturating_add(rules.leeway).unwrap_or(now)) {
-            return Err(TokenFault::NotYetValid);
-        }
-        let user = self.sub.or(self.username).unwrap_or_default();
-        if user.len() > MAX_USER_BYTES || user.chars().any(char::is_control) {
+    /// Reads a JSON object.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, TokenFault> {
+        // serde would take an array for a struct.
+        if json.trim_ascii_start().first() != Some(&b'{') {
             return Err(TokenFault::Malformed);
         }
-        let capabilities = self.caps.map(capabilities).transpose()?;
-        let expires = end?;
-        if now >= expires.saturating_add(rules.leeway).unwrap_or(expires) {
+        serde_json::from_slice(json).map_err(|_| TokenFault::Malformed)
+    }
+
+    /// What they grant, if they are good at `now`.
+    ///
+    /// # Errors
+    /// [`TokenFault`]; [`TokenFault::Expired`] only if all else is right, for a client is then told to come back with a
+    /// new one.
+    pub(super) fn grant(
+        self,
+        config: &TokenConfig,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<Grant, TokenFault> {
+        self.check_names(config, source)?;
+        let expires = self.exp.map(timestamp).transpose()?;
+        let begins = [self.nbf, self.iat].map(|at| at.map(timestamp).transpose());
+        let user = self.sub.or(self.username).unwrap_or_default();
+        if user.len() > MAX_NAME_BYTES || user.chars().any(char::is_control) {
+            return Err(TokenFault::Malformed);
+        }
+        let capabilities = match (self.caps, self.scope) {
+            (Some(caps), _) => Some(of_caps(caps)?),
+            (None, Some(scope)) => of_scope(&scope)?,
+            (None, None) => None,
+        };
+        if expires.is_none() && source == Source::Jwt {
+            return Err(TokenFault::Malformed);
+        }
+        for begins in begins {
+            if begins?.is_some_and(|begins| begins > later(now, config.leeway)) {
+                return Err(TokenFault::NotYetValid);
+            }
+        }
+        if expires.is_some_and(|expires| later(expires, config.leeway) <= now) {
             return Err(TokenFault::Expired);
         }
-        Ok(Grant { user, expires: Some(expires), capabilities })
+        Ok(Grant { user, expires, capabilities })
+    }
+
+    fn check_names(&self, config: &TokenConfig, source: Source) -> Result<(), TokenFault> {
+        let may_be_missing = source == Source::Introspection;
+        if let Some(expected) = &config.issuer {
+            let found = self.iss.as_ref().map_or(may_be_missing, |issuer| issuer == expected);
+            if !found {
+                return Err(TokenFault::Issuer);
+            }
+        }
+        if !config.audience.is_empty() {
+            let found = match &self.aud {
+                Some(Audience::One(audience)) => config.audience.contains(audience),
+                Some(Audience::Several(several)) if several.len() > MAX_AUDIENCES => false,
+                Some(Audience::Several(several)) => {
+                    several.iter().any(|audience| config.audience.contains(audience))
+                }
+                None => may_be_missing,
+            };
+            if !found {
+                return Err(TokenFault::Audience);
+            }
+        }
+        Ok(())
     }
 }
 
-/// A NumericDate (RFC 7519 section 2): seconds since the Unix epoch, with a fraction perhaps.
+/// A NumericDate (RFC 7519 section 2). Out of range is no date: milliseconds taken for seconds must not last for ever.
 fn timestamp(seconds: f64) -> Result<Timestamp, TokenFault> {
-    // Beyond the year 9999 is for ever, as far as anybody here is concerned.
-    const LAST: f64 = 253_402_207_200.0;
-    if !seconds.is_finite() || seconds < 0.0 {
-        return Err(TokenFault::Malformed);
-    }
-    #[allow(clippy::cast_possible_truncation)]
-    let whole = seconds.min(LAST) as i64;
-    Timestamp::from_second(whole).map_err(|_| TokenFault::Malformed)
+    let span = jiff::SignedDuration::try_from_secs_f64(seconds).map_err(|_| TokenFault::Malformed)?;
+    Timestamp::from_duration(span).map_err(|_| TokenFault::Malformed)
 }
 
-fn capabilities(caps: Vec<Caps>) -> Result<Vec<Capability>, TokenFault> {
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn of_caps(caps: Vec<Caps>) -> Result<Vec<Capability>, TokenFault> {
     if caps.len() > MAX_CAPABILITIES {
         return Err(TokenFault::Malformed);
     }
-    caps.into_iter().map(capability).collect()
+    caps.into_iter()
+        .map(|item| {
+            let unknown = item.r#match.as_ref().is_some_and(|kind| !matches!(kind.as_str(), "" | "wildcard"));
+            let long = item.channels.iter().any(|channel| channel.len() > MAX_NAME_BYTES);
+            if unknown || long || item.channels.len() > MAX_CHANNELS || item.allow.len() > MAX_CHANNELS {
+                return Err(TokenFault::Malformed);
+            }
+            // Actions of other versions grant nothing here.
+            let allow = item.allow.iter().filter_map(|name| Action::of(name)).collect();
+            Ok(Capability { channels: item.channels, allow })
+        })
+        .collect()
 }
 
-fn capability(Caps { channels, allow }: Caps) -> Result<Capability, TokenFault> {
-    let too_long = channels.iter().any(|channel| channel.len() > MAX_PATTERN_BYTES);
-    if channels.len() > MAX_CAPABILITIES || too_long {
-        return Err(TokenFault::Malformed);
+/// `sub:orders:* pub:orders:7 profile`: each word with an action is a capability. `None`: there is no such word, and a
+/// scope that speaks of other things says nothing about channels.
+fn of_scope(scope: &str) -> Result<Option<Vec<Capability>>, TokenFault> {
+    let mut capabilities = Vec::new();
+    for word in scope.split_ascii_whitespace() {
+        let Some((action, channel)) = word.split_once(':') else { continue };
+        let Some(action) = Action::of(action) else { continue };
+        if capabilities.len() == MAX_CAPABILITIES || channel.len() > MAX_NAME_BYTES {
+            return Err(TokenFault::Malformed);
+        }
+        capabilities.push(Capability { channels: vec![channel.to_owned()], allow: vec![action] });
     }
-    // Words of later versions grant nothing here.
-    let action = |word: &String| match word.as_str() {
-        "sub" => Some(Action::Subscribe),
-        "pub" => Some(Action::Publish),
-        "hst" => Some(Action::History),
-        "prs" => Some(Action::Presence),
-        _ => None,
-    };
-    Ok(Capability { channels, allow: allow.iter().filter_map(action).collect() })
+    Ok(Some(capabilities).filter(|found| !found.is_empty()))
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

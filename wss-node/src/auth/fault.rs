@@ -14,10 +14,10 @@ pub(crate) enum TokenFault {
     /// Longer than [`MAX_TOKEN_BYTES`].
     #[error("token too long")]
     TooLong,
-    /// `none`, one that is not configured, or not that of the key.
+    /// `none`, one that is not configured, or not that of a key.
     #[error("algorithm of the token not allowed")]
     Algorithm,
-    /// No key goes by its `kid`, or none by its algorithm.
+    /// No key goes by its `kid`, or there is none at all.
     #[error("key of the token unknown")]
     UnknownKey,
     /// Not made by the holder of the key.

@@ -1,191 +1,211 @@
-//! Opaque tokens: their server is asked what they are worth (RFC 7662), and the answer kept for a while.
+//! Opaque tokens: their server is asked (RFC 7662), once at a time for each, and its answers are good for a while.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::{SignedDuration, Timestamp};
-use reqwest::Client;
-use sealwire_proto::validate::sha256;
-use serde::Deserialize;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use jiff::Timestamp;
+use tokio::sync::{OnceCell, Semaphore};
 use zeroize::Zeroizing;
 
-use super::claims::Claims;
+use super::Grant;
+use super::answers::{Answers, Digest};
+use super::claims::{Claims, Source};
+use super::error::AuthError;
 use super::fault::TokenFault;
-use super::jwt::Rules;
-use super::{Grant, web};
+use super::issuer::{self, Http};
+use super::secret::read_secret;
+use crate::config::{IntrospectionConfig, TokenConfig};
 
-/// A client waits for its token no longer.
-pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Answers have 100 to 2,000 bytes.
-const MAX_BYTES: usize = 64 * 1024;
-/// Answers that are kept.
-const MAX_KEPT: usize = 10_000;
-/// A refusal is kept no longer, however long others are: the token may be about to begin.
-const REFUSED_FOR: SignedDuration = SignedDuration::from_secs(10);
-/// When its server cannot be asked.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// Questions at the same time; tokens that share a place wait for one another.
-const PLACES: usize = 32;
-/// The longest secret, in bytes.
-const MAX_SECRET_BYTES: u64 = 4096;
+/// From the question to the answer, waiting for a turn included.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// When clients come back if the server does not answer.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// An answer: a few claims.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// A refusal is good for no longer, for a token may become active.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// Tokens of which the answer is remembered.
+const MAX_ANSWERS: usize = 10_000;
+/// Questions at the same time; more wait for their turn.
+const MAX_QUESTIONS: usize = 64;
 
-/// An answer by the digest of its token: tokens themselves are not kept.
-type Kept = HashMap<[u8; 32], (Timestamp, Result<Grant, TokenFault>)>;
-
-/// The server of opaque tokens.
+/// A server that knows tokens.
+#[derive(Debug)]
 pub(super) struct Introspection {
-    url: String,
-    /// `Basic` and what follows it.
-    authorization: Zeroizing<String>,
-    client: Client,
-    cache: SignedDuration,
-    kept: Mutex<Kept>,
-    places: [tokio::sync::Mutex<()>; PLACES],
+    http: Http,
+    authorization: HeaderValue,
+    cache: Duration,
+    answers: Mutex<Answers>,
+    flights: Mutex<HashMap<Digest, Weak<Flight>>>,
+    turns: Semaphore,
 }
 
-impl std::fmt::Debug for Introspection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Introspection").field("url", &self.url).finish_non_exhaustive()
-    }
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    active: bool,
-    #[serde(flatten)]
-    claims: serde_json::Value,
-}
+/// A question under way, which all that ask the same wait for.
+type Flight = OnceCell<Result<Grant, TokenFault>>;
 
 impl Introspection {
-    /// Reads the secret.
+    /// Reads the secret; no network. `section`: the path of `[token]`, for messages.
+    ///
+    /// # Errors
+    /// [`AuthError`].
     pub(super) fn new(
-        url: String,
-        client_id: &str,
-        secret: &Path,
-        client: Client,
-        cache: SignedDuration,
-    ) -> Result<Self, String> {
-        let secret = read_secret(secret)?;
-        let text = std::str::from_utf8(&secret).map_err(|_| "the secret is no text".to_owned())?;
-        // RFC 6749 section 2.3.1: each encoded by itself.
-        let pair = Zeroizing::new(format!("{}:{}", form_encoded(client_id), form_encoded(text.trim_end())));
-        let authorization = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        let (kept, places) = (Mutex::default(), std::array::from_fn(|_| tokio::sync::Mutex::default()));
-        Ok(Self { url, authorization, client, cache, kept, places })
+        config: &IntrospectionConfig,
+        roots: Option<&Path>,
+        section: &str,
+    ) -> Result<Self, AuthError> {
+        let error =
+            |key: &str, message| AuthError::new(section, format_args!("introspection.{key}"), message);
+        let secret = read_secret(&config.client_secret).map_err(|message| error("client_secret", message))?;
+        let unreadable = || {
+            let message = format!("{}: is no text", config.client_secret.display());
+            error("client_secret", message)
+        };
+        let secret = std::str::from_utf8(&secret).map_err(|_| unreadable())?;
+        let http = Http::new(&config.url, roots, ASK_TIMEOUT).map_err(|message| error("url", message))?;
+        Ok(Self {
+            http,
+            authorization: basic(&config.client_id, secret).ok_or_else(unreadable)?,
+            cache: config.cache,
+            answers: Mutex::new(Answers::new(MAX_ANSWERS)),
+            flights: Mutex::default(),
+            turns: Semaphore::new(MAX_QUESTIONS),
+        })
     }
 
-    /// What a token is worth.
-    pub(super) async fn verify(
+    /// What a token grants, as its server says or said not long ago.
+    ///
+    /// # Errors
+    /// [`TokenFault`]; [`TokenFault::Unavailable`]: the server does not answer, or not to the question.
+    pub(super) async fn ask(
         &self,
         token: &str,
-        rules: &Rules,
+        config: &TokenConfig,
         now: Timestamp,
     ) -> Result<Grant, TokenFault> {
-        let digest = sha256(token.as_bytes());
-        if let Some(known) = self.known(&digest, now) {
-            return known;
+        let key = digest_of(token);
+        if let Some(said) = locked(&self.answers).recall(&key, now) {
+            return said;
         }
-        let _place = self.places[usize::from(digest[0]) % PLACES].lock().await;
-        // Somebody may have asked meanwhile.
-        if let Some(known) = self.known(&digest, now) {
-            return known;
-        }
-        let outcome = self.ask(token, rules, now).await;
-        let until = match &outcome {
-            Ok(grant) => {
-                let until = now.saturating_add(self.cache).unwrap_or(now);
-                grant.expires.map_or(until, |end| until.min(end))
+        let flight = self.flight(key);
+        let said = flight.get_or_init(|| async {
+            // Another flight may have landed since the look above.
+            if let Some(said) = locked(&self.answers).recall(&key, now) {
+                return said;
             }
-            Err(TokenFault::Unavailable { .. }) => return outcome,
-            Err(_) => now.saturating_add(REFUSED_FOR.min(self.cache)).unwrap_or(now),
-        };
-        self.keep(digest, until, outcome.clone(), now);
-        outcome
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn known(&self, digest: &[u8; 32], now: Timestamp) -> Option<Result<Grant, TokenFault>> {
-        self.kept().get(digest).filter(|(until, _)| now < *until).map(|(_, outcome)| outcome.clone())
-    }
-
-    fn keep(&self, digest: [u8; 32], until: Timestamp, outcome: Result<Grant, TokenFault>, now: Timestamp) {
-        let mut kept = self.kept();
-        if kept.len() >= MAX_KEPT {
-            kept.retain(|_, (until, _)| now < *until);
-        }
-        if kept.len() >= MAX_KEPT {
-            // Refusals are cheapest to lose; anybody can make them by the thousand.
-            kept.retain(|_, (_, outcome)| outcome.is_ok());
-        }
-        if kept.len() < MAX_KEPT {
-            kept.insert(digest, (until, outcome));
-        }
-    }
-
-    async fn ask(&self, token: &str, rules: &Rules, now: Timestamp) -> Result<Grant, TokenFault> {
-        let request = self
-            .client
-            .post(&self.url)
-            .header("authorization", self.authorization.as_str())
-            .header("accept", "application/json")
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(format!("token={}&token_type_hint=access_token", form_encoded(token)));
-        let answered = match request.send().await {
-            Ok(response) => web::body(response, MAX_BYTES).await,
-            Err(error) => Err(web::told(&error)),
-        };
-        let answer = answered.and_then(|body| {
-            serde_json::from_slice::<Answer>(&body)
-                .map_err(|error| format!("no introspection response: {error}"))
+            let question = self.question(token, config, now);
+            let said = match tokio::time::timeout(ASK_TIMEOUT, question).await {
+                Ok(said) => said,
+                Err(_) => {
+                    tracing::warn!("token introspection: no answer within {ASK_TIMEOUT:?}");
+                    Err(TokenFault::Unavailable { retry_after: RETRY_AFTER })
+                }
+            };
+            self.remember(key, &said, now);
+            said
         });
-        let answer = answer.map_err(|fault| {
-            tracing::warn!(url = self.url, fault, "a token cannot be looked up");
-            TokenFault::Unavailable { retry_after: RETRY_AFTER }
+        let said = said.await.clone();
+        let mut flights = locked(&self.flights);
+        if flights.get(&key).is_some_and(|own| std::ptr::eq(own.as_ptr(), Arc::as_ptr(&flight))) {
+            flights.remove(&key);
+        }
+        said
+    }
+
+    fn flight(&self, key: Digest) -> Arc<Flight> {
+        let mut flights = locked(&self.flights);
+        if let Some(flight) = flights.get(&key).and_then(Weak::upgrade) {
+            return flight;
+        }
+        // Those whose askers have all gone.
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::new(Flight::new());
+        flights.insert(key, Arc::downgrade(&flight));
+        flight
+    }
+
+    fn remember(&self, key: Digest, said: &Result<Grant, TokenFault>, now: Timestamp) {
+        let good_for = match said {
+            Ok(_) => self.cache,
+            Err(TokenFault::Unavailable { .. }) => return,
+            Err(_) => self.cache.min(REFUSED_FOR),
+        };
+        let until = now.saturating_add(good_for).unwrap_or(Timestamp::MAX);
+        let ends = said.as_ref().ok().and_then(|grant| grant.expires);
+        locked(&self.answers).remember(key, said.clone(), ends.map_or(until, |ends| ends.min(until)));
+    }
+
+    async fn question(&self, token: &str, config: &TokenConfig, now: Timestamp) -> Result<Grant, TokenFault> {
+        let unavailable = TokenFault::Unavailable { retry_after: RETRY_AFTER };
+        let _turn = self.turns.acquire().await.map_err(|_| unavailable)?;
+        let form = format!("token={}&token_type_hint=access_token", form_encoded(token));
+        let request = self.http.post(form);
+        let request = request.header(AUTHORIZATION, &self.authorization).header(ACCEPT, "application/json");
+        let body = issuer::body(request, MAX_ANSWER_BYTES).await.map_err(|error| {
+            tracing::warn!(error, "token introspection failed");
+            unavailable
         })?;
-        if !answer.active {
+        let claims = Claims::parse(&Zeroizing::new(body)).map_err(|_| {
+            tracing::warn!("token introspection: the answer is none of RFC 7662");
+            unavailable
+        })?;
+        if !claims.active {
             return Err(TokenFault::Inactive);
         }
-        let claims: Claims = serde_json::from_value(answer.claims).map_err(|_| TokenFault::Malformed)?;
-        claims.grant_until(rules, now, now.saturating_add(self.cache).unwrap_or(now))
+        claims.grant(config, Source::Introspection, now)
     }
 }
 
-/// A secret's file, which nobody but its owner and group may read.
-pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    use std::io::Read;
-    use std::os::unix::fs::MetadataExt;
-    let shown = path.display();
-    let failed = |error: std::io::Error| format!("cannot read {shown}: {error}");
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode();
-    if mode & 0o007 != 0 {
-        return Err(format!("everybody may read {shown} (mode {:o}); chmod o= {shown}", mode & 0o7777));
-    }
-    let mut secret = Zeroizing::new(Vec::new());
-    file.take(MAX_SECRET_BYTES).read_to_end(&mut secret).map_err(failed)?;
-    if secret.trim_ascii_end().is_empty() {
-        return Err(format!("{shown} is empty"));
-    }
-    Ok(secret)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As in a form (WHATWG URL section 5.1), but for the space, which no token or id has.
+fn digest_of(token: &str) -> Digest {
+    let mut digest_bytes = Digest::default();
+    digest_bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    digest_bytes
+}
+
+/// RFC 6749 section 2.3.1: id and secret are encoded as in a form before they are joined.
+fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
+    let pair = Zeroizing::new(format!("{}:{}", form_encoded(id), form_encoded(secret)));
+    let encoded = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&encoded).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// `application/x-www-form-urlencoded`.
 fn form_encoded(text: &str) -> String {
     use std::fmt::Write;
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' => encoded.push(byte.into()),
+            b' ' => encoded.push('+'),
+            _ => {
+                // Writing to a string cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
         }
     }
     encoded
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_encoded_and_never_shown() {
+        let value = basic("a b", "p:w").unwrap();
+        assert_eq!(STANDARD.decode(&value.as_bytes()[6..]).unwrap(), b"a+b:p%3Aw");
+        assert_eq!(format!("{value:?}"), "Sensitive");
+    }
 }

@@ -2,20 +2,26 @@
 //!
 //! `extract -> Verifier::verify -> Grant`. [`verify`] does the same and counts.
 
+mod answers;
+mod asked;
 mod claims;
 mod error;
 mod extract;
 mod fault;
 mod introspection;
+mod issuer;
 mod jwks;
 mod jwt;
 mod keys;
+mod secret;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verifier;
-mod web;
 
 pub use error::AuthError;
-pub(crate) use extract::{decoded, extract, loggable};
+pub(crate) use extract::{decoded, extract};
 pub(crate) use fault::TokenFault;
+pub(crate) use issuer::is_sound;
 use jiff::Timestamp;
 pub(crate) use verifier::Verifier;
 
@@ -71,6 +77,19 @@ pub(crate) enum Action {
     History,
     /// `prs`
     Presence,
+}
+
+impl Action {
+    /// By the name that Centrifugo gives it.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "sub" => Some(Self::Subscribe),
+            "pub" => Some(Self::Publish),
+            "hst" => Some(Self::History),
+            "prs" => Some(Self::Presence),
+            _ => None,
+        }
+    }
 }
 
 impl Grant {

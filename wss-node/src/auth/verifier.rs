@@ -2,28 +2,36 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
+use super::Grant;
+use super::claims::{Claims, Source};
 use super::error::AuthError;
 use super::extract::check;
 use super::fault::TokenFault;
-use super::introspection::{ASK_TIMEOUT, Introspection, read_secret};
+use super::introspection::Introspection;
+use super::issuer::Http;
 use super::jwks::{FETCH_TIMEOUT, Jwks};
-use super::jwt::{self, Header, Key, Rules};
-use super::{Grant, keys, web};
+use super::jwt::{self, Jwt};
+use super::keys::{self, Algorithm, Key, KeySet};
+use super::secret::read_secret;
 use crate::config::TokenConfig;
+use crate::counters::Counters;
 
-/// RFC 7518 section 3.2: a key as long as the hash at least.
-const MIN_HS256_BYTES: usize = 32;
+/// A shared secret is at least as long as the hash (RFC 7518 section 3.2).
+const MIN_SECRET_BYTES: usize = 32;
+/// Public keys and certificates are a few KiB.
+const MAX_PEM_BYTES: u64 = 256 * 1024;
 
 /// What tokens are checked by: keys, a key set, a server that is asked.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    rules: Rules,
+    config: TokenConfig,
     /// From files.
-    keys: Vec<Key>,
-    jwks: Option<Arc<Jwks>>,
+    own: KeySet,
+    jwks: Option<Jwks>,
     introspection: Option<Introspection>,
 }
 
@@ -34,100 +42,123 @@ impl Verifier {
     /// # Errors
     /// [`AuthError`] names the key, the file and what to do.
     pub(crate) fn new(config: &TokenConfig, key: &str) -> Result<Self, AuthError> {
-        let mut own = Vec::new();
+        if let Some(name) = &config.header {
+            http::HeaderName::try_from(name.as_str())
+                .map_err(|_| AuthError::new(key, "header", format!("\"{name}\" is no name of a header")))?;
+        }
+        let mut own = KeySet::default();
         for (position, path) in config.keys.iter().enumerate() {
-            let found = keys::from_pem_file(path);
-            own.extend(found.map_err(|fault| AuthError::new(key, format!("keys.{position}"), fault))?);
+            let read = read_pem(path).and_then(|pem| keys::of_pem(&pem));
+            let failed = |message| {
+                let message = format!("{}: {message}; expected public keys in PEM", path.display());
+                AuthError::new(key, format_args!("keys.{position}"), message)
+            };
+            own.keys.extend(read.map_err(failed)?);
         }
         if let Some(path) = &config.hs256_secret {
-            let found = hs256(path).map_err(|fault| AuthError::new(key, "hs256_secret", fault))?;
-            own.push(found);
-        }
-        let client = |timeout| {
-            web::client(config.roots.as_deref(), timeout).map_err(|fault| AuthError::new(key, "roots", fault))
-        };
-        let jwks = match &config.jwks {
-            Some(url) => Some(Arc::new(Jwks::new(url.clone(), client(FETCH_TIMEOUT)?, config.jwks_refresh))),
-            None => None,
-        };
-        let introspection = match &config.introspection {
-            Some(set) => {
-                let made = Introspection::new(
-                    set.url.clone(),
-                    &set.client_id,
-                    &set.client_secret,
-                    client(ASK_TIMEOUT)?,
-                    signed(set.cache),
-                );
-                let at = "introspection.client_secret";
-                Some(made.map_err(|fault| AuthError::new(key, at, fault))?)
+            let failed = |message| AuthError::new(key, "hs256_secret", message);
+            let secret = read_secret(path).map_err(failed)?;
+            if secret.len() < MIN_SECRET_BYTES {
+                let (shown, bytes) = (path.display(), secret.len());
+                return Err(failed(format!(
+                    "{shown} holds {bytes} bytes, expected at least {MIN_SECRET_BYTES}: openssl rand -hex 32"
+                )));
             }
-            None => None,
-        };
-        let rules = Rules {
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            leeway: signed(config.leeway),
-        };
-        Ok(Self { rules, keys: own, jwks, introspection })
-    }
-
-    /// Fetches the key set ahead of the first token.
-    pub(crate) async fn warm_up(&self) {
-        if let Some(jwks) = &self.jwks {
-            // Its failure is told, and the first token tries again.
-            let _ = jwks.keys().await;
+            own.keys.push(Key::hs256(&secret));
         }
+        let roots = config.roots.as_deref();
+        let jwks = config.jwks.as_ref().map(|url| {
+            let http = Http::new(url, roots, FETCH_TIMEOUT)
+                .map_err(|message| AuthError::new(key, "jwks", message))?;
+            Ok(Jwks::new(http, config.jwks_refresh))
+        });
+        let introspection = config.introspection.as_ref().map(|set| Introspection::new(set, roots, key));
+        Ok(Self {
+            config: config.clone(),
+            own,
+            jwks: jwks.transpose()?,
+            introspection: introspection.transpose()?,
+        })
     }
 
-    /// Checks one token.
+    /// Keeps the issuer's key set fresh until the node stops, if there is one. Until the first is there, tokens are
+    /// [`TokenFault::Unavailable`]: the node starts without its issuer.
+    pub(crate) fn start(self: &Arc<Self>, counters: &Arc<Counters>, stopping: &CancellationToken) {
+        if self.jwks.is_none() {
+            return;
+        }
+        let (verifier, counters, stopping) = (Arc::clone(self), Arc::clone(counters), stopping.clone());
+        tokio::spawn(async move {
+            if let Some(jwks) = &verifier.jwks {
+                jwks.run(&counters, &stopping).await;
+            }
+        });
+    }
+
+    /// Checks one token at a time of the wall clock.
     ///
     /// # Errors
     /// [`TokenFault`].
     pub(crate) async fn verify(&self, token: &str, now: Timestamp) -> Result<Grant, TokenFault> {
         check(token)?;
-        let has_keys = self.jwks.is_some() || !self.keys.is_empty();
+        let has_keys = !self.own.keys.is_empty() || self.jwks.is_some();
         match &self.introspection {
-            Some(introspection) if !has_keys || token.split('.').count() != 3 => {
-                introspection.verify(token, &self.rules, now).await
+            Some(server) if !has_keys || !jwt::looks_like(token) => {
+                server.ask(token, &self.config, now).await
             }
-            _ => self.verify_jwt(token, now).await,
+            _ => {
+                let claims = self.signed(&Jwt::parse(token)?).await?;
+                Claims::parse(&claims)?.grant(&self.config, Source::Jwt, now)
+            }
         }
     }
 
-    async fn verify_jwt(&self, token: &str, now: Timestamp) -> Result<Grant, TokenFault> {
-        let header = Header::of(token)?;
-        let Some(jwks) = &self.jwks else {
-            return jwt::check(token, &header.choose(self.keys.iter())?, &self.rules, now);
-        };
-        // Those in files are there whatever becomes of the set's server.
-        if let Ok(chosen) = header.choose(self.keys.iter()) {
-            match jwt::check(token, &chosen, &self.rules, now) {
-                Err(TokenFault::Signature) => {}
-                outcome => return outcome,
-            }
+    /// The claims of a token that one of the keys has signed.
+    async fn signed(&self, token: &Jwt<'_>) -> Result<Zeroizing<Vec<u8>>, TokenFault> {
+        let own = self.own.candidates(None, token.algorithm);
+        let tried = !own.is_empty();
+        match first(token, own) {
+            Err(TokenFault::Signature) => {}
+            decided => return decided,
         }
-        let set = jwks.keys().await?;
-        match header.choose(set.keys.iter()) {
-            Err(TokenFault::UnknownKey) => {
-                let newer = jwks.look_again(&set).await?;
-                jwt::check(token, &header.choose(newer.keys.iter())?, &self.rules, now)
+        match &self.jwks {
+            Some(jwks) if token.algorithm != Algorithm::Hs256 => {
+                let set = jwks.set_for(token.kid.as_deref(), token.algorithm).await?;
+                first(token, set.candidates(token.kid.as_deref(), token.algorithm))
             }
-            chosen => jwt::check(token, &chosen?, &self.rules, now),
+            _ if tried => Err(TokenFault::Signature),
+            // There are keys, for other algorithms.
+            _ if token.algorithm == Algorithm::Hs256 || !self.own.keys.is_empty() => {
+                Err(TokenFault::Algorithm)
+            }
+            _ => Err(TokenFault::UnknownKey),
         }
     }
 }
 
-fn hs256(path: &std::path::Path) -> Result<Key, String> {
-    let secret = read_secret(path)?;
-    let secret = secret.trim_ascii_end();
-    if secret.len() < MIN_HS256_BYTES {
-        let (shown, found) = (path.display(), secret.len());
-        return Err(format!("{shown} holds {found} bytes, expected at least {MIN_HS256_BYTES}"));
+/// The claims, if one of these keys has signed the token.
+fn first(token: &Jwt<'_>, keys: Vec<&Key>) -> Result<Zeroizing<Vec<u8>>, TokenFault> {
+    let mut fault = TokenFault::Signature;
+    for key in keys {
+        match token.signed_by(key) {
+            Err(found @ (TokenFault::Signature | TokenFault::Algorithm)) => fault = found,
+            decided => return decided.map(Zeroizing::new),
+        }
     }
-    Ok(Key { kid: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
+    Err(fault)
 }
 
-fn signed(duration: std::time::Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+fn read_pem(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let mut pem = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    file.take(MAX_PEM_BYTES + 1).read_to_end(&mut pem).map_err(|error| error.to_string())?;
+    if pem.len() as u64 > MAX_PEM_BYTES {
+        return Err(format!("more than {MAX_PEM_BYTES} bytes"));
+    }
+    Ok(pem)
 }
+
+#[cfg(test)]
+#[path = "verifier_tests.rs"]
+mod tests;

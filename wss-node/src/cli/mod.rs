@@ -17,7 +17,7 @@ use sealwire_proto::sessions::args::{Disconnect, Sessions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
+use crate::config::{Config, ConfigError, DEFAULT_PATH, EXAMPLE};
 use crate::service;
 use crate::telemetry::Telemetry;
 use why::Why;
@@ -64,7 +64,8 @@ impl Cli {
             print!("{EXAMPLE}");
             return ExitCode::SUCCESS;
         }
-        let config = match Config::load(&self.config) {
+        let reads_all = matches!(self.command, Command::Run | Command::Config(_));
+        let config = match self.load(reads_all) {
             Ok(config) => config,
             Err(error) => {
                 eprintln!("wss-node: {error}");
@@ -88,6 +89,17 @@ impl Cli {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+impl Cli {
+    /// The configuration; `reads_all`: with a look at the files that it names.
+    fn load(&self, reads_all: bool) -> Result<Config, ConfigError> {
+        let config = Config::load(&self.config)?;
+        if reads_all {
+            config.check_files(&self.config)?;
+        }
+        Ok(config)
     }
 }
 

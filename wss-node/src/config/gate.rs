@@ -265,8 +265,7 @@ impl TokenConfig {
         ];
         for (name, url) in urls {
             let Some(url) = url else { continue };
-            let loopback = ["http://127.", "http://[::1]", "http://localhost"];
-            if !url.starts_with("https://") && !loopback.iter().any(|start| url.starts_with(start)) {
+            if !crate::auth::is_sound(url) {
                 return Err(Fault::new(&at(name), format!("\"{url}\": expected https, or http on loopback")));
             }
         }

@@ -216,10 +216,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
-        let config = Self::from_text(path, &text)?;
-        // Files that are named for tokens are read here too, so that a fault is told with its line.
-        Tenants::new(&config).map_err(|error| ConfigError::from_fault(path, &text, error.fault()))?;
-        Ok(config)
+        Self::from_text(path, &text)
     }
 
     /// As [`Config::load`], from text that was read already; `path` is for messages.
@@ -237,6 +234,18 @@ impl Config {
             figment.extract().map_err(|error| ConfigError::from_figment(path, text, PREFIX, &error))?;
         config.check().map_err(|fault| ConfigError::from_fault(path, text, fault))?;
         Ok(config)
+    }
+
+    /// Reads the files that tokens are checked with, so that a fault is told with its line; commands that talk to a running
+    /// node do not need them, and may not be allowed to read them. `path` is that of the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check_files(&self, path: &Path) -> Result<(), ConfigError> {
+        let Err(error) = Tenants::new(self) else { return Ok(()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
+        Err(ConfigError::from_fault(path, &text, error.fault()))
     }
 
     /// What the types cannot say.

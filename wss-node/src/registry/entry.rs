@@ -113,6 +113,11 @@ impl Entry {
         change(&mut self.identity_locked());
     }
 
+    /// Bytes that wait to be written to it.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.outbound.queued_bytes()
+    }
+
     /// How far it has come.
     pub(crate) fn state(&self) -> State {
         match self.state.load(Relaxed) {

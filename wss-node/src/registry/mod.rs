@@ -60,6 +60,18 @@ impl Registry {
         self.shards.iter().map(|shard| locked(shard).len()).sum()
     }
 
+    /// Bytes that wait to be written: of all sessions, and of the one with the most.
+    pub(crate) fn queued_bytes(&self) -> (usize, usize) {
+        let mut queued = (0, 0);
+        for shard in &self.shards {
+            for entry in locked(shard).values() {
+                let bytes = entry.queued_bytes();
+                queued = (queued.0 + bytes, queued.1.max(bytes));
+            }
+        }
+        queued
+    }
+
     /// Those that match, the oldest first: at most `limit` of those opened after the one numbered `after`.
     pub(crate) fn page(&self, filter: &Filter, after: Option<u64>, limit: usize) -> Page {
         let mut total = 0;

@@ -83,6 +83,7 @@ where
     let entry = registered.entry();
     let client = entry.id;
     let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound), admission, Arc::clone(entry));
+    trace::session(&client);
     tracing::debug!(%peer, %client, "session open");
     let mut tally = Tally::default();
     let mut session = Session {

@@ -124,6 +124,18 @@ pub(super) const STANDING: &[Standing] = &[
         },
     },
     Standing {
+        name: "wss_node.sessions.queued",
+        unit: "By",
+        kind: Kind::Gauge,
+        help: "What waits to be written to clients: of all sessions together (`all`), and of the one with the most (`most`)",
+        labels: &["of"],
+        read: |node, see| {
+            let (all, most) = node.registry.queued_bytes();
+            see(&["all"], u64::try_from(all).unwrap_or(u64::MAX));
+            see(&["most"], u64::try_from(most).unwrap_or(u64::MAX));
+        },
+    },
+    Standing {
         name: "wss_node.telemetry.items",
         unit: "{item}",
         kind: Kind::Counter,

@@ -16,6 +16,7 @@ use super::parent;
 use super::sampling::Sampling;
 use crate::client::Client;
 use crate::counters::{Counters, Side};
+use crate::registry::SessionId;
 use crate::tls::Reason;
 use crate::upgrade::{Admission, Upgraded};
 
@@ -211,6 +212,11 @@ impl Tally {
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// The session of this task has begun, under this id.
+pub(crate) fn session(id: &SessionId) {
+    within(|context| context.span().set_attribute(KeyValue::new("session.id", id.to_string())));
 }
 
 /// The session of this task ends.
