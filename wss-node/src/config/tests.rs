@@ -89,6 +89,15 @@ fn errors_name_file_line_and_key() {
             "n.toml:3: listen.path: \"/connect/check\" answers something else",
         ),
         ("server_names = [\"a\"]\n[listen]\npath = \"/a?b\"", "n.toml:3: listen.path: \"/a?b\": expected"),
+        (
+            "server_names = [\"a\"]\n[token]\njwks = \"http://127.0.0.1.far.example/\"",
+            "n.toml:3: token.jwks: \"http://127.0.0.1.far.example/\": expected https",
+        ),
+        (
+            "server_names = [\"a\"]\n[token]\nanonymous = true\n[[tenant]]\nname = \"a\"\npath = \"/a\"\n\
+             channel_prefix = \"a:\"\n[[tenant]]\nname = \"b\"\npath = \"/b\"\nchannel_prefix = \"a:b:\"",
+            "n.toml:11: tenant.1.channel_prefix: \"a:b:\" and \"a:\" of another tenant",
+        ),
         ("server_names = [\"a\"]\n[telemetry]\nsample = 2", "n.toml:3: telemetry.sample: 2"),
         ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
     ];
