@@ -9,14 +9,18 @@
 //! what is promised.
 
 pub mod answer;
+pub mod budget;
 mod channel;
 mod draft;
 pub mod follow;
+pub mod memory;
 pub mod position;
+pub mod presence;
 pub mod publication;
 pub mod rules;
 pub mod seen;
 mod state;
+pub mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
