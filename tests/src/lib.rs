@@ -10,6 +10,7 @@ pub mod handshakes;
 pub mod hook;
 pub mod hostile;
 pub mod inbox;
+pub mod issuer;
 pub mod load;
 pub mod openssl_ocsp;
 pub mod pebble;
