@@ -11,6 +11,7 @@ pub mod handshakes;
 pub mod hook;
 pub mod hostile;
 pub mod inbox;
+pub mod issuer;
 pub mod load;
 pub mod mount;
 pub mod nats;
