@@ -25,5 +25,6 @@ mod tenant;
 mod tickets;
 mod tls;
 mod upgrade;
+pub mod wire;
 
 pub use service::{RunError, run};
