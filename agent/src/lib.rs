@@ -19,6 +19,7 @@ pub mod incident;
 pub mod issuer;
 pub mod keys;
 pub mod lifecycle;
+pub mod metrics;
 pub mod obtain;
 mod outgoing;
 pub mod rehearse;

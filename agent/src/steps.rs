@@ -2,6 +2,7 @@
 //! what the log tells, and where the durations come from.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,10 +13,15 @@ use tokio::sync::broadcast;
 /// Steps kept for a slow listener before it misses some.
 const BUFFERED: usize = 4096;
 
+/// Numbers of kinds: one more than the last.
+const KINDS: usize = StepKind::Distrusted as usize + 1;
+
 /// Records steps and tells whoever listens.
 #[derive(Debug)]
 pub struct Steps {
     sender: broadcast::Sender<Step>,
+    /// How many of each kind, by its number.
+    counts: [AtomicU64; KINDS],
     runs: Mutex<HashMap<String, Run>>,
 }
 
@@ -47,7 +53,8 @@ pub struct Event {
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { sender: broadcast::channel(BUFFERED).0, runs: Mutex::default() }
+        let counts = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { sender: broadcast::channel(BUFFERED).0, counts, runs: Mutex::default() }
     }
 }
 
@@ -57,9 +64,21 @@ impl Steps {
         self.sender.subscribe()
     }
 
+    /// How many steps of each kind there were since the start.
+    pub fn counts(&self) -> impl Iterator<Item = (StepKind, u64)> {
+        let of = |(number, count): (usize, &AtomicU64)| {
+            let kind = StepKind::try_from(i32::try_from(number).ok()?).ok()?;
+            (kind != StepKind::Unspecified).then(|| (kind, count.load(Ordering::Relaxed)))
+        };
+        self.counts.iter().enumerate().filter_map(of)
+    }
+
     /// Records a step that has just happened.
     pub fn record(&self, event: Event) {
-        let now = Instant::now();
+        if let Some(count) = usize::try_from(event.kind as i32).ok().and_then(|kind| self.counts.get(kind)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let (now, today) = (Instant::now(), Timestamp::now());
         let (took, elapsed) = {
             // Instants stay right even if a thread panicked while it held the lock.
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +101,8 @@ impl Steps {
             kind: event.kind.into(),
             node_id: event.node_id,
             detail: event.detail,
-            at_ms: Timestamp::now().as_millisecond(),
+            at_ms: today.as_millisecond(),
+            at_micros: today.as_microsecond(),
             took_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             elapsed_micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             validate_micros: event.validate_micros,

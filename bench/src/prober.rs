@@ -1,5 +1,6 @@
 //! Full handshakes, one after the other: each is verified against the root, none is resumed, and each connection
-//! ends in good order, so that what the server counts as failed has failed.
+//! ends in good order, so that what the server counts as failed has failed. All servers are offered the same, one
+//! suite and one group, so that none of them is slow only because it chose the stronger of two.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::validate::sha256;
@@ -62,10 +66,31 @@ impl Prober {
     /// The name is none, or rustls does not take a root.
     pub fn new(address: SocketAddr, name: &str, anchors: &Anchors) -> Result<Self> {
         let name = ServerName::try_from(name.to_owned()).with_context(|| format!("server name {name:?}"))?;
-        let mut tls = (*sealwire_tests::session::tls(anchors)?).clone();
+        let mut roots = RootCertStore::empty();
+        for certificate in anchors.certificates() {
+            roots.add(certificate.clone())?;
+        }
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         // A resumed handshake presents no certificate.
         tls.resumption = Resumption::disabled();
         Ok(Self { address, name, tls: TlsConnector::from(Arc::new(tls)) })
+    }
+
+    /// What one handshake agrees on: suite and group.
+    ///
+    /// # Errors
+    /// It failed.
+    pub async fn negotiated(&self) -> Result<String> {
+        let (mut stream, _) = tokio::time::timeout(LIMIT, self.connect()).await.context("no handshake")??;
+        let (_, connection) = stream.get_ref();
+        let suite = connection.negotiated_cipher_suite().context("no suite")?.suite();
+        let group = connection.negotiated_key_exchange_group().context("no group")?.name();
+        let text = format!("{suite:?} {group:?}");
+        let _ = tokio::time::timeout(GOODBYE, goodbye(&mut stream)).await;
+        Ok(text)
     }
 
     /// One handshake.
@@ -92,6 +117,15 @@ impl Prober {
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let leaf = sha256(leaf.context("no certificate was presented")?);
         Ok((stream, leaf))
+    }
+}
+
+/// What every server here speaks.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
+        kx_groups: vec![kx_group::X25519],
+        ..default_provider()
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 pub use error::{ConfigError, Fault};
 
@@ -18,6 +18,9 @@ pub use error::{ConfigError, Fault};
 const AUDIT: &str = "audit";
 /// They are written whatever `log.level` says.
 const AUDIT_LINES: &str = "audit=info";
+
+/// Where log lines go besides standard error.
+pub type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +61,11 @@ impl Log {
 
     /// Logs to standard error from now on. Call once. Audit lines are written at any level and marked as such.
     pub fn start(&self) {
+        self.start_with(None);
+    }
+
+    /// As [`Log::start`], and what passes the level goes to `also` too.
+    pub fn start_with(&self, also: Option<LogLayer>) {
         let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
         let filter = AUDIT_LINES.parse().into_iter().fold(filter, EnvFilter::add_directive);
         match self.format {
@@ -67,26 +75,41 @@ impl Log {
                 let audit = audit.with_filter(filter_fn(|line| line.target() == AUDIT));
                 let rest = rest.with_writer(std::io::stderr).with_ansi(false);
                 let rest = rest.with_filter(filter_fn(|line| line.target() != AUDIT));
-                tracing_subscriber::registry().with(filter).with(audit).with(rest).init();
+                tracing_subscriber::registry().with(also).with(filter).with(audit).with(rest).init();
             }
             LogFormat::Json => {
                 let layer = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-                tracing_subscriber::registry().with(filter).with(layer).init();
+                tracing_subscriber::registry().with(also).with(filter).with(layer).init();
             }
         }
     }
 }
 
-/// For `deserialize_with`: reads "90s", "1h 30m", "PT2M"; anything longer than a century is a slip of the pen.
+/// Anything longer than a century is a slip of the pen.
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+
+/// For `deserialize_with`: reads "90s", "1h 30m", "PT2M".
 ///
 /// # Errors
 /// The text is not a duration, or out of range.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+    within_a_century(deserializer)?.filter(|duration| !duration.is_zero()).ok_or_else(|| {
+        serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\"")
+    })
+}
+
+/// The same for durations that may be "0s".
+///
+/// # Errors
+/// The text is not a duration, or out of range.
+pub fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    within_a_century(deserializer)?
+        .ok_or_else(|| serde::de::Error::custom("expected a duration such as \"0s\" or \"1h 30m\""))
+}
+
+fn within_a_century<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let signed = jiff::SignedDuration::deserialize(deserializer)?;
-    Duration::try_from(signed).ok().filter(|duration| !duration.is_zero() && *duration <= LONGEST).ok_or_else(
-        || serde::de::Error::custom("expected a duration above zero, such as \"90s\" or \"1h 30m\""),
-    )
+    Ok(Duration::try_from(signed).ok().filter(|duration| *duration <= LONGEST))
 }
 
 /// A daemon's working directory is nothing to build on.

@@ -116,6 +116,13 @@ impl Anchors {
         &self.certificates
     }
 
+    /// The certificate that an anchor of [`Anchors::as_slice`] was made from.
+    #[must_use]
+    pub fn certificate_of(&self, anchor: &TrustAnchor<'_>) -> Option<&CertificateDer<'static>> {
+        let position = self.anchors.iter().position(|own| own == anchor)?;
+        self.certificates.get(position)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -4,6 +4,8 @@
 pub mod anchors;
 pub mod ocsp;
 pub mod probe;
+pub mod sessions;
+mod signatures;
 pub mod socket;
 pub mod validate;
 

@@ -15,7 +15,6 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_ocsp::{CertId, CertStatus, SingleResponse};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::anchors::Anchors;
 use response::Response;
 
 /// Longest response taken, in bytes. Real ones have 300 to 3,000, the longest with a delegated RSA signer.
@@ -142,22 +141,6 @@ pub fn verify(
         produced_at: response::seconds(&response.data.produced_at),
         delegated,
         nonce: response.nonce()?,
-    })
-}
-
-/// The certificate that issued the leaf of `chain`: the second of it, or the root among `anchors`.
-#[must_use]
-pub fn issuer_of<'a>(
-    chain: &'a [CertificateDer<'static>],
-    anchors: &'a Anchors,
-) -> Option<&'a CertificateDer<'static>> {
-    let (leaf, above) = chain.split_first()?;
-    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
-    above.iter().chain(anchors.certificates()).find(|candidate| {
-        X509Certificate::from_der(candidate).is_ok_and(|(_, candidate)| {
-            candidate.subject().as_raw() == leaf.issuer().as_raw()
-                && leaf.verify_signature(Some(candidate.public_key())).is_ok()
-        })
     })
 }
 

@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, TicketRequest};
 use rustls::crypto::{CryptoProvider, aws_lc_rs::default_provider};
 use rustls::{DigitallySignedStruct, NamedGroup, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -20,6 +21,19 @@ use crate::validate::{digest_of_all, sha256};
 /// The ALPN protocol of handshakes that look at the shadow of a drill (`BundleUse.SHADOW`). A node ends the
 /// connection right after the handshake.
 pub const DRILL_ALPN: &[u8] = b"sealwire-drill/1";
+
+/// A PROXY protocol header of version 2 with the command LOCAL (HAProxy's `doc/proxy-protocol.txt` 2.2): who sends it
+/// speaks for nobody but itself.
+pub const PROXY_LOCAL: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// How a handshake is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Approach {
+    /// Offers [`DRILL_ALPN`]: looks at the shadow of a drill.
+    pub drill: bool,
+    /// Sends [`PROXY_LOCAL`] first, as a listener with `proxy_protocol = "required"` wants it.
+    pub proxied: bool,
+}
 
 /// What a handshake saw.
 #[derive(Clone, Debug)]
@@ -91,7 +105,7 @@ pub fn server_name(name: &str) -> Result<ServerName<'static>, ProbeError> {
 /// # Errors
 /// See [`ProbeError`]; the whole takes at most `timeout`.
 pub async fn handshake(address: &str, name: &str, timeout: Duration) -> Result<Seen, ProbeError> {
-    look(address, name, timeout, &[]).await
+    look(address, name, timeout, Approach::default()).await
 }
 
 /// As [`handshake`], offering [`DRILL_ALPN`]: tells what a node presents as the shadow of a drill.
@@ -99,12 +113,21 @@ pub async fn handshake(address: &str, name: &str, timeout: Duration) -> Result<S
 /// # Errors
 /// See [`ProbeError`]; a node without a shadow for the name fails the handshake.
 pub async fn drill(address: &str, name: &str, timeout: Duration) -> Result<Seen, ProbeError> {
-    look(address, name, timeout, &[DRILL_ALPN]).await
+    look(address, name, timeout, Approach { drill: true, proxied: false }).await
 }
 
-async fn look(address: &str, name: &str, timeout: Duration, alpn: &[&[u8]]) -> Result<Seen, ProbeError> {
+/// As [`handshake`] or [`drill`], whichever `approach` says.
+///
+/// # Errors
+/// As theirs.
+pub async fn look(
+    address: &str,
+    name: &str,
+    timeout: Duration,
+    approach: Approach,
+) -> Result<Seen, ProbeError> {
     let server_name = server_name(name)?;
-    match tokio::time::timeout(timeout, connect(address, name, server_name, alpn)).await {
+    match tokio::time::timeout(timeout, connect(address, name, server_name, approach)).await {
         Ok(result) => result,
         Err(_) => Err(ProbeError::Timeout { address: address.to_owned(), timeout }),
     }
@@ -114,16 +137,20 @@ async fn connect(
     address: &str,
     name: &str,
     server_name: ServerName<'static>,
-    alpn: &[&[u8]],
+    approach: Approach,
 ) -> Result<Seen, ProbeError> {
+    let alpn: &[&[u8]] = if approach.drill { &[DRILL_ALPN] } else { &[] };
     let started = Instant::now();
-    let tcp = TcpStream::connect(address)
+    let mut tcp = TcpStream::connect(address)
         .await
         .map_err(|source| ProbeError::Connect { address: address.to_owned(), source })?;
     // Nagle would hold back the client's second flight; a failure to set it costs only time.
     let _ = tcp.set_nodelay(true);
     let failed =
         |source| ProbeError::Handshake { address: address.to_owned(), name: name.to_owned(), source };
+    if approach.proxied {
+        tcp.write_all(&PROXY_LOCAL).await.map_err(failed)?;
+    }
     let (config, staple) = client_config(alpn);
     let stream = TlsConnector::from(config).connect(server_name, tcp).await.map_err(failed)?;
     let (_, connection) = stream.get_ref();
@@ -170,6 +197,7 @@ fn client_config(alpn: &[&[u8]]) -> (Arc<ClientConfig>, Arc<OnceLock<Vec<u8>>>) 
         .with_no_client_auth();
     // A resumed session presents no certificate: it would "prove" whatever was seen before.
     config.resumption = Resumption::disabled();
+    config.send_ticket_request = Some(TicketRequest { new_session_count: 0, resumption_count: 0 });
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     (Arc::new(config), staple)
 }

@@ -286,12 +286,20 @@ pub struct DialError {
 /// # Errors
 /// [`DialError`] tells whether nobody listens, access is denied, or the peer does not answer.
 pub async fn dial(path: &Path) -> Result<Channel, DialError> {
+    dial_to(path, "agent").await
+}
+
+/// As [`dial`]; `peer` is who should be there, for the error: "agent" or "node".
+///
+/// # Errors
+/// [`DialError`].
+pub async fn dial_to(path: &Path, peer: &str) -> Result<Channel, DialError> {
     let failed = |detail: String| DialError { path: path.to_owned(), detail };
     // Connect once by hand: tonic's own error hides what the system said.
     let first = UnixStream::connect(path).await.map_err(|error| {
         failed(match error.kind() {
-            io::ErrorKind::NotFound => "no such socket; is the agent running?".to_owned(),
-            io::ErrorKind::ConnectionRefused => "nobody listens there; is the agent running?".to_owned(),
+            io::ErrorKind::NotFound => format!("no such socket; is the {peer} running?"),
+            io::ErrorKind::ConnectionRefused => format!("nobody listens there; is the {peer} running?"),
             io::ErrorKind::PermissionDenied => {
                 "permission denied; run as a user or group that may use the socket".to_owned()
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::crypto::aws_lc_rs::sign::{any_ecdsa_type, any_supported_type};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
@@ -13,6 +13,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroize;
 
 use crate::anchors::Anchors;
+use crate::signatures::remembering;
 use crate::v1::NackReason;
 
 /// Longest chain taken. Real ones have two to four certificates.
@@ -76,11 +77,13 @@ impl LeafFacts {
         if !rest.is_empty() {
             return Err(malformed(format!("{} bytes follow the leaf's DER", rest.len())));
         }
-        let names = parsed
+        let mut names: Vec<_> = parsed
             .subject_alternative_name()
             .map_err(|error| malformed(format!("the leaf's subjectAltName: {error}")))?
             .map(|extension| extension.value.general_names.iter().filter_map(name_of).collect())
             .unwrap_or_default();
+        // Kept for as long as the leaf is.
+        names.shrink_to_fit();
         Ok(Self {
             sha256: sha256(leaf),
             serial: serial_of(parsed.raw_serial()),
@@ -136,6 +139,8 @@ pub struct Checked {
     pub certified_key: Arc<CertifiedKey>,
     /// What the leaf says.
     pub leaf: LeafFacts,
+    /// What issued the leaf on the verified path: the certificate above it in the chain, or a root.
+    pub issuer: Option<CertificateDer<'static>>,
 }
 
 /// Runs every check, cheapest and most telling first: form, key, names, time, then chain and usage.
@@ -178,20 +183,23 @@ pub fn validate(
     let certified_key = matching_key(chain, key)?;
     check_names(&end_entity, &leaf, names)?;
     check_time(&leaf, now)?;
-    check_path(&end_entity, chain, intermediates, anchors, now)?;
-    Ok(Checked { certified_key: Arc::new(certified_key), leaf })
+    let issuer = check_path(&end_entity, chain, intermediates, anchors, now)?;
+    Ok(Checked { certified_key: Arc::new(certified_key), leaf, issuer })
 }
 
+/// Builds and verifies a path to one of the anchors; gives the issuer of the leaf on it.
 fn check_path(
     end_entity: &EndEntityCert<'_>,
     chain: &[CertificateDer<'_>],
     intermediates: &[CertificateDer<'_>],
     anchors: &Anchors,
     now: UnixTime,
-) -> Result<(), Rejection> {
-    end_entity
+) -> Result<Option<CertificateDer<'static>>, Rejection> {
+    let algorithms = remembering();
+    let algorithms: Vec<_> = algorithms.iter().map(|algorithm| algorithm as _).collect();
+    let path = end_entity
         .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            &algorithms,
             anchors.as_slice(),
             intermediates,
             now,
@@ -199,8 +207,12 @@ fn check_path(
             None,
             None,
         )
-        .map(|_| ())
-        .map_err(|error| path_rejection(&error, chain, anchors))
+        .map_err(|error| path_rejection(&error, chain, anchors))?;
+    let above = path.intermediate_certificates().next();
+    Ok(match above {
+        Some(above) => Some(above.der().into_owned()),
+        None => anchors.certificate_of(path.anchor()).cloned(),
+    })
 }
 
 /// Whether a chain, without its key, would be trusted for a TLS server.
@@ -212,7 +224,7 @@ pub fn trust(chain: &[CertificateDer<'static>], anchors: &Anchors, now: UnixTime
         chain.split_first().ok_or_else(|| Rejection::new(NackReason::Malformed, "the chain is empty"))?;
     let end_entity = EndEntityCert::try_from(leaf)
         .map_err(|error| Rejection::new(NackReason::Malformed, format!("the leaf: {error}")))?;
-    check_path(&end_entity, chain, intermediates, anchors, now)
+    check_path(&end_entity, chain, intermediates, anchors, now).map(|_| ())
 }
 
 /// The key together with the chain, if the leaf is for it.
@@ -225,7 +237,8 @@ pub fn matching_key(
 ) -> Result<CertifiedKey, Rejection> {
     // By reference, unlike the provider's own loader, so that this copy can be wiped.
     let mut copy = PrivateKeyDer::Pkcs8(key.clone_key());
-    let signer = any_supported_type(&copy);
+    // ECDSA first: most keys are, and to find that one is no RSA key costs more than to load it.
+    let signer = any_ecdsa_type(&copy).or_else(|_| any_supported_type(&copy));
     copy.zeroize();
     let signer =
         signer.map_err(|error| Rejection::new(NackReason::Malformed, format!("the private key: {error}")))?;

@@ -74,6 +74,27 @@ fn good_bundle_passes_and_tells_its_facts() {
 }
 
 #[test]
+fn the_issuer_is_that_of_the_verified_path() {
+    // All of these authorities have the same name.
+    let (pki, twin) = (Pki::new(), Pki::new());
+    let issuer = |chain: usize, anchors: [&CertificateDer<'static>; 2]| {
+        let mut made = pki.leaf(|_| {});
+        made.chain.truncate(chain);
+        let anchors = Anchors::from_der(anchors.map(Clone::clone)).unwrap();
+        let names = names(&["a.example"]);
+        let checked = validate(&made.chain, &made.key, Names::All(&names), &anchors, UnixTime::now());
+        checked.unwrap().issuer
+    };
+    let intermediate = pki.intermediate.der();
+    assert_eq!(issuer(2, [twin.root.der(), pki.root.der()]).as_ref(), Some(intermediate));
+    assert_eq!(
+        issuer(1, [twin.root.der(), intermediate]).as_ref(),
+        Some(intermediate),
+        "a root, not its twin"
+    );
+}
+
+#[test]
 fn each_fault_has_its_own_reason() {
     let pki = Pki::new();
     let good = pki.leaf(|_| {});

@@ -6,7 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     SigningKey,
 };
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use sealwire_proto::anchors::Anchors;
 use sealwire_proto::ocsp::testing::Answer;
 use sealwire_proto::v1::Bundle;
@@ -49,6 +49,45 @@ impl Authority {
     #[must_use]
     pub fn anchors(&self) -> Anchors {
         Anchors::from_der([self.issuer.der().clone()]).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A certificate for a client, and its key.
+    ///
+    /// # Panics
+    /// When rcgen cannot make one.
+    #[must_use]
+    pub fn client(&self, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let now = OffsetDateTime::now_utc();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + time::Duration::DAY);
+        let key = key();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap_or_else(|error| panic!("client: {error}"));
+        (vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    /// A chain and a key in PEM for a server at the world's address that is no node.
+    ///
+    /// # Panics
+    /// When rcgen cannot make one.
+    #[must_use]
+    pub fn server(&self, world: &World) -> (String, String) {
+        let (key, names) = (key(), vec!["node.test".to_owned(), world.address.to_string()]);
+        let params = CertificateParams::new(names).and_then(|mut params| {
+            let now = OffsetDateTime::now_utc();
+            (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + time::Duration::DAY);
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            params.signed_by(&key, &self.issuer)
+        });
+        let leaf = params.unwrap_or_else(|error| panic!("server: {error}"));
+        (leaf.pem(), key.serialize_pem())
+    }
+
+    /// Its PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
     }
 
     /// Writes it as `root.pem` of a world.

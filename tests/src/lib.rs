@@ -2,7 +2,10 @@
 //! sessions and handshakes that count what they see, and a relay that spoils bundles on their way.
 
 pub mod alertmanager;
+pub mod asking;
 pub mod authority;
+pub mod collector;
+pub mod gate;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
@@ -20,6 +23,7 @@ pub mod step_ca;
 pub mod steps;
 pub mod talk;
 pub mod tools;
+pub mod wire;
 pub mod world;
 
 use std::time::{Duration, Instant};

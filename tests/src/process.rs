@@ -1,7 +1,7 @@
 //! A child process whose log is kept and searched, and which never outlives its owner.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -53,6 +53,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Memory that it holds, in bytes (VmRSS).
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or_else(|| panic!("{} is gone", self.name)) * 1024
+    }
+
     /// All it has written so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -87,6 +99,15 @@ impl Process {
             let waited = self.log.changed.wait_timeout(lines, left);
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    pub fn say(&mut self, line: &str) {
+        let said = self.child.stdin.as_mut().map(|input| writeln!(input, "{line}"));
+        assert!(matches!(said, Some(Ok(()))), "{} takes no {line:?}: {said:?}", self.name);
     }
 
     /// Closes its standard input.

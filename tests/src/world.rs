@@ -129,6 +129,12 @@ impl World {
         if !extra.contains("[token]") {
             text.push_str("[token]\nanonymous = true\n");
         }
+        // All that a test starts comes from one address.
+        if !extra.contains("[limits]") {
+            text.push_str(
+                "[limits]\nsessions_per_ip = 0\nhandshakes_per_ip = 0\naccepts_per_second_per_ip = 0\n",
+            );
+        }
         let _ = write!(
             text,
             "[delivery]\nsocket = \"{}\"\n[listen]\naddress = \"{address}:{}\"\n[admin]\naddress = \"{address}:{}\"\n{extra}\n",

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
@@ -15,12 +16,13 @@ use crate::counters::Counters;
 use crate::service::Node;
 
 /// `/healthz` says that the process answers; `/readyz` whether it should get traffic, and what is in the way;
-/// `/status` is 200 with the same and what was counted since the start.
+/// `/status` is 200 with the same and what was counted since the start; `/metrics` is for Prometheus.
 pub(crate) fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/metrics", get(metrics))
         .with_state(node)
 }
 
@@ -50,6 +52,20 @@ async fn status(State(node): State<Arc<Node>>) -> Json<Value> {
         "breaker_closed": Counters::get(&counters.breaker_closed),
     });
     Json(status)
+}
+
+async fn metrics(
+    State(node): State<Arc<Node>>,
+) -> Result<([(HeaderName, &'static str); 1], String), StatusCode> {
+    // Files of the kernel are read: not on the threads of sessions.
+    let text = tokio::task::spawn_blocking(move || node.telemetry.prometheus()).await;
+    match text {
+        Ok(Ok(text)) => Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text)),
+        failed => {
+            tracing::error!(?failed, "metrics cannot be written");
+            Err(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
 }
 
 fn readiness(node: &Node) -> Value {

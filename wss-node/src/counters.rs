@@ -1,8 +1,19 @@
 //! What is counted, for the report to the agent and for the log. Atomics: no lock on any path.
 
+mod closes;
+mod handshakes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use closes::{Closes, Side};
+use handshakes::Handshakes;
+pub(crate) use sealwire_metrics::{Kind, Metric};
+
+use crate::auth::TokenFault;
+use crate::limits::LimitFault;
+use crate::proxy::HeaderFault;
 use crate::tls::Reason;
+use crate::upgrade::Outcome;
 
 /// Counters of the whole node.
 #[derive(Debug, Default)]
@@ -11,10 +22,20 @@ pub(crate) struct Counters {
     pub(crate) sessions: AtomicU64,
     /// Handshakes that succeeded.
     pub(crate) handshakes: AtomicU64,
+    /// The same by what they agreed upon.
+    pub(crate) agreed: Handshakes,
     /// Handshakes that failed, in the order of [`Reason::ALL`].
     handshake_failures: [AtomicU64; Reason::ALL.len()],
-    /// Connections closed at once because `listen.max_connections` was reached.
+    /// Connections closed before TLS because a limit was reached.
     pub(crate) turned_away: AtomicU64,
+    /// Times a limit was reached, in the order of [`LimitFault::ALL`].
+    limits_reached: [AtomicU64; LimitFault::ALL.len()],
+    /// PROXY headers that were not taken, in the order of [`HeaderFault::ALL`].
+    proxy_headers_refused: [AtomicU64; HeaderFault::ALL.len()],
+    /// Connections to the plain listener from peers that are no trusted proxies.
+    pub(crate) plain_refused: AtomicU64,
+    /// Requests refused because their connection came without the client's certificate.
+    pub(crate) client_certificates_missing: AtomicU64,
     /// Times the breaker has opened.
     pub(crate) breaker_opened: AtomicU64,
     /// Times it has closed again.
@@ -23,10 +44,32 @@ pub(crate) struct Counters {
     pub(crate) publications_refused: AtomicU64,
     /// Upgrades refused because it was open.
     pub(crate) upgrades_refused: AtomicU64,
+    /// What became of requests for a session, in the order of [`Outcome::ALL`].
+    upgrades: [AtomicU64; Outcome::ALL.len()],
+    /// Decisions that were not told because of `audit.lines_per_second`.
+    pub(crate) audit_left_out: AtomicU64,
+    /// Lines that the audit file could not take.
+    pub(crate) audit_lost: AtomicU64,
     /// Publications accepted.
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
     pub(crate) deliveries: AtomicU64,
+    /// Tokens that let somebody in, at the upgrade, with `connect` or with `refresh`.
+    pub(crate) tokens_accepted: AtomicU64,
+    /// Tokens that did not, in the order of [`TokenFault::NAMES`].
+    tokens_refused: [AtomicU64; TokenFault::NAMES.len()],
+    /// Sessions ended by a fault of this node.
+    pub(crate) sessions_panicked: AtomicU64,
+    /// WebSocket messages of clients.
+    pub(crate) messages_received: AtomicU64,
+    /// WebSocket messages to clients.
+    pub(crate) messages_sent: AtomicU64,
+    /// Bytes in messages of clients.
+    pub(crate) bytes_received: AtomicU64,
+    /// Bytes in messages to clients.
+    pub(crate) bytes_sent: AtomicU64,
+    /// Ended sessions by close code.
+    pub(crate) closes: Closes,
 }
 
 impl Counters {
@@ -43,10 +86,36 @@ impl Counters {
         Self::add(&self.handshake_failures[reason as usize]);
     }
 
+    /// Somebody was over a limit.
+    pub(crate) fn limit_reached(&self, fault: LimitFault) {
+        Self::add(&self.limits_reached[fault as usize]);
+    }
+
+    /// A PROXY header was not taken.
+    pub(crate) fn proxy_header_refused(&self, fault: HeaderFault) {
+        Self::add(&self.proxy_headers_refused[fault as usize]);
+    }
+
+    /// How often somebody was over this limit.
+    #[cfg(test)]
+    pub(crate) fn limits_reached(&self, fault: LimitFault) -> u64 {
+        Self::get(&self.limits_reached[fault as usize])
+    }
+
+    /// A request for a session came to this.
+    pub(crate) fn upgrade(&self, outcome: Outcome) {
+        Self::add(&self.upgrades[outcome as usize]);
+    }
+
     /// Failed handshakes by reason, without the reasons that did not occur.
     pub(crate) fn handshake_failures(&self) -> impl Iterator<Item = (Reason, u64)> {
         let counts = Reason::ALL.into_iter().zip(self.handshake_failures.iter().map(Self::get));
         counts.filter(|(_, count)| *count > 0)
+    }
+
+    /// A token was refused.
+    pub(crate) fn token_refused(&self, fault: TokenFault) {
+        Self::add(&self.tokens_refused[fault.index()]);
     }
 
     /// All of them, each with what it means: the one list from which `/status`, Prometheus, OTLP and docs/metrics.md
@@ -55,18 +124,32 @@ impl Counters {
         let plain = [
             ("wss_node.sessions", "{session}", Kind::Gauge, "Open sessions", &self.sessions),
             (
-                "tls.server.handshakes",
-                "{handshake}",
+                "wss_node.sessions.panicked",
+                "{session}",
                 Kind::Counter,
-                "Handshakes that succeeded",
-                &self.handshakes,
+                "Sessions ended by a fault of this node; the log has what it was",
+                &self.sessions_panicked,
             ),
             (
                 "wss_node.connections.turned_away",
                 "{connection}",
                 Kind::Counter,
-                "Connections closed at once because `listen.max_connections` was reached",
+                "Connections closed before TLS because a limit was reached",
                 &self.turned_away,
+            ),
+            (
+                "wss_node.plain.refused",
+                "{connection}",
+                Kind::Counter,
+                "Connections to the plain listener from peers that are not in `proxy.trusted`",
+                &self.plain_refused,
+            ),
+            (
+                "wss_node.client_certificates.missing",
+                "{request}",
+                Kind::Counter,
+                "Requests refused because `listen.client_auth = \"required\"` and none was presented",
+                &self.client_certificates_missing,
             ),
             (
                 "wss_node.breaker.opened",
@@ -110,10 +193,49 @@ impl Counters {
                 "Publications put into the queue of a subscriber",
                 &self.deliveries,
             ),
+            (
+                "wss_node.audit.left_out",
+                "{decision}",
+                Kind::Counter,
+                "Decisions not told because of `audit.lines_per_second`",
+                &self.audit_left_out,
+            ),
+            (
+                "wss_node.audit.lost",
+                "{line}",
+                Kind::Counter,
+                "Lines that `audit.file` could not take",
+                &self.audit_lost,
+            ),
+            ("wss_node.tokens.accepted", "{token}", Kind::Counter, "Tokens accepted", &self.tokens_accepted),
         ];
         for (name, unit, kind, help, counter) in plain {
             see(&Metric { name, unit, kind, help, labels: &[], value: Self::get(counter) });
         }
+        let directed = [
+            (
+                "wss_node.messages",
+                "{message}",
+                "WebSocket messages",
+                &self.messages_received,
+                &self.messages_sent,
+            ),
+            ("wss_node.io", "By", "Bytes in WebSocket messages", &self.bytes_received, &self.bytes_sent),
+        ];
+        for (name, unit, help, received, sent) in directed {
+            for (direction, counter) in [("receive", received), ("transmit", sent)] {
+                see(&Metric {
+                    name,
+                    unit,
+                    kind: Kind::Counter,
+                    help,
+                    labels: &[("network.io.direction", direction)],
+                    value: Self::get(counter),
+                });
+            }
+        }
+        self.agreed.visit(see);
+        self.closes.visit(see);
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.handshake_failures) {
             see(&Metric {
                 name: "tls.server.handshake.failures",
@@ -124,33 +246,51 @@ impl Counters {
                 value: Self::get(counter),
             });
         }
+        for (fault, counter) in HeaderFault::ALL.into_iter().zip(&self.proxy_headers_refused) {
+            see(&Metric {
+                name: "wss_node.proxy_headers.refused",
+                unit: "{connection}",
+                kind: Kind::Counter,
+                help: "Connections closed because of their PROXY header, by reason",
+                labels: &[("error.type", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (fault, counter) in LimitFault::ALL.into_iter().zip(&self.limits_reached) {
+            see(&Metric {
+                name: "wss_node.limits.reached",
+                unit: "{time}",
+                kind: Kind::Counter,
+                help: "Connections and sessions refused, by the limit that was reached",
+                labels: &[("wss_node.limit", fault.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (outcome, counter) in Outcome::ALL.into_iter().zip(&self.upgrades) {
+            see(&Metric {
+                name: "wss_node.upgrades",
+                unit: "{request}",
+                kind: Kind::Counter,
+                help: "Requests for a session, by what became of them",
+                labels: &[("outcome", outcome.as_str())],
+                value: Self::get(counter),
+            });
+        }
+        for (reason, counter) in TokenFault::NAMES.into_iter().zip(&self.tokens_refused) {
+            see(&Metric {
+                name: "wss_node.tokens.refused",
+                unit: "{token}",
+                kind: Kind::Counter,
+                help: "Tokens refused, by reason",
+                labels: &[("reason", reason)],
+                value: Self::get(counter),
+            });
+        }
     }
 
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
-}
-
-/// A number as it is told to others.
-#[derive(Debug)]
-pub(crate) struct Metric<'a> {
-    /// By the conventions of OpenTelemetry: dots between the parts, no unit, no `total`.
-    pub(crate) name: &'static str,
-    /// UCUM: `{session}`, `By`, `s`.
-    pub(crate) unit: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) help: &'static str,
-    pub(crate) labels: &'a [(&'static str, &'a str)],
-    pub(crate) value: u64,
-}
-
-/// What its value does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
 }
 
 /// Counts something as long as it is held.
@@ -181,7 +321,7 @@ mod tests {
             counters.handshake_failed(reason);
         }
         counters.handshake_failed(Reason::PlainHttp);
-        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 17);
+        assert_eq!(counters.handshake_failures().map(|(_, count)| count).sum::<u64>(), 18);
         assert!(counters.handshake_failures().any(|found| found == (Reason::PlainHttp, 2)));
     }
 }

@@ -2,7 +2,6 @@
 //! that is held for microseconds; sessions, upgrades and handshakes read an atomic or a watch channel.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,10 +10,12 @@ use jiff::Timestamp;
 use sealwire_proto::v1;
 use tokio::sync::{Notify, watch};
 
+use crate::audit::Audit;
 use crate::breaker::findings::{self, Revocation, Revocations};
 use crate::breaker::{Breaker, Effect, Event, State};
+use crate::certs::prove::OwnListener;
 use crate::certs::{CertReader, Served, prove};
-use crate::config::BreakerConfig;
+use crate::config::Config;
 use crate::counters::Counters;
 use crate::readiness::Readiness;
 use crate::tickets::Tickets;
@@ -45,6 +46,7 @@ pub(crate) struct Guard {
     reader: CertReader,
     readiness: Arc<Readiness>,
     counters: Arc<Counters>,
+    audit: Arc<Audit>,
     tickets: Arc<Tickets>,
     state: Mutex<Watched>,
     open: AtomicBool,
@@ -54,7 +56,7 @@ pub(crate) struct Guard {
     /// The deadline may have changed.
     wake: Notify,
     /// Where proofs are made.
-    listener: SocketAddr,
+    listener: OwnListener,
 }
 
 #[derive(Debug)]
@@ -67,21 +69,22 @@ struct Watched {
 
 impl Guard {
     pub(crate) fn new(
-        config: BreakerConfig,
-        server_names: Vec<String>,
+        config: &Config,
         reader: CertReader,
         readiness: Arc<Readiness>,
         counters: Arc<Counters>,
+        audit: Arc<Audit>,
         tickets: Arc<Tickets>,
-        listener: SocketAddr,
+        listener: OwnListener,
     ) -> Self {
-        let breaker = Breaker::new(config, Timestamp::now());
+        let breaker = Breaker::new(config.breaker.clone(), Timestamp::now());
         let watched = Watched { breaker, revocations: Revocations::new(), covered: BTreeSet::new() };
         Self {
-            server_names,
+            server_names: config.server_names.clone(),
             reader,
             readiness,
             counters,
+            audit,
             tickets,
             state: Mutex::new(watched),
             open: AtomicBool::new(false),
@@ -186,6 +189,7 @@ impl Guard {
         }
         let reason = &revocation.reason;
         tracing::warn!(target: "audit", certificate, generation, reason, halt, "revoked");
+        self.audit.note("revoked", format!("{certificate}, generation {generation}: {reason}"));
         if state.revocations.len() >= MAX_REVOCATIONS && !state.revocations.contains_key(&leaf) {
             let reader = &self.reader;
             state.revocations.retain(|leaf, _| reader.with_leaf(*leaf).is_some());
@@ -212,6 +216,7 @@ impl Guard {
             tracing::debug!(by, reason, "halted again");
         } else {
             tracing::warn!(target: "audit", by, reason, "halted by hand");
+            self.audit.note("halted", format!("by {by}: {reason}"));
         }
         self.step(&mut state, Event::Halt { by, reason }, Timestamp::now());
         drop(state);
@@ -225,7 +230,9 @@ impl Guard {
         if !state.breaker.is_halted() {
             return;
         }
-        tracing::warn!(target: "audit", by = shortened(by), "resumed by hand");
+        let by = shortened(by);
+        tracing::warn!(target: "audit", by, "resumed by hand");
+        self.audit.note("resumed", format!("by {by}"));
         self.step(&mut state, Event::Resume, Timestamp::now());
         drop(state);
         self.wake.notify_one();
@@ -234,6 +241,7 @@ impl Guard {
     fn replace_tickets(&self, why: &str) {
         self.tickets.replace();
         tracing::info!(target: "audit", why, "session tickets: a new key, the old ones are void");
+        self.audit.note("tickets_void", why.to_owned());
     }
 
     fn step(self: &Arc<Self>, state: &mut Watched, event: Event, now: Timestamp) {
@@ -247,12 +255,14 @@ impl Guard {
                 Effect::Warned => {
                     let detail = state.breaker.detail();
                     tracing::warn!(target: "audit", state = state.breaker.state().as_str(), detail, "breaker: causes");
+                    self.audit.note("breaker_causes", detail);
                 }
                 Effect::Prove { attempt } => {
                     tokio::spawn(Arc::clone(self).prove(attempt));
                 }
                 Effect::SendAway => {
                     tracing::warn!(target: "audit", "breaker: sessions are closed with 1013");
+                    self.audit.note("sessions_sent_away", "closed with 1013".to_owned());
                     self.gate.send_replace(Gate::SendAway);
                 }
             }
@@ -266,6 +276,12 @@ impl Guard {
         let causes: Vec<_> = breaker.causes().map(|(cause, _)| cause.as_str()).collect();
         let (causes, detail) = (causes.join(","), breaker.detail());
         tracing::warn!(target: "audit", from = from.as_str(), to = to.as_str(), causes, detail, "breaker");
+        let what = match to {
+            State::Open => "breaker_open",
+            State::HalfOpen => "breaker_half_open",
+            State::Closed => "breaker_closed",
+        };
+        self.audit.note(what, if detail.is_empty() { format!("from {}", from.as_str()) } else { detail });
         match (from, to) {
             (State::Closed, _) => {
                 Counters::add(&self.counters.breaker_opened);

@@ -50,7 +50,7 @@ impl Client {
     async fn connected(node: &Arc<Node>) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let node = Arc::clone(node);
-        tokio::spawn(async move { session::run(&node, theirs, admission(&node)).await });
+        tokio::spawn(async move { session::run(&node, theirs, bytes::Bytes::new(), admission(&node)).await });
         let mut client = Self(ClientBuilder::new().take_over(ours));
         client.say(r#"{"id":1,"connect":{}}"#).await;
         client.say(r#"{"id":2,"subscribe":{"channel":"c"}}"#).await;
@@ -140,7 +140,7 @@ async fn after_the_hold_sessions_are_closed_with_1013() {
     // One whose upgrade was under way is not left behind.
     let (ours, theirs) = tokio::io::duplex(1024);
     let late = Arc::clone(&node);
-    tokio::spawn(async move { session::run(&late, theirs, admission(&late)).await });
+    tokio::spawn(async move { session::run(&late, theirs, bytes::Bytes::new(), admission(&late)).await });
     let message = Client(ClientBuilder::new().take_over(ours)).message().await;
     assert_eq!(message.as_close().map(|(code, _)| u16::from(code)), Some(1013));
 }

@@ -2,28 +2,36 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
+use sealwire_proto::socket::ListenError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditFileError};
+use crate::auth::AuthError;
+use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
-use crate::certs::{self, CertReader, CertWriter, prove};
+use crate::certs::{self, CertReader, CertWriter};
+use crate::client_auth::ClientCertificates;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::doors::Doors;
+use crate::drain::Drain;
 use crate::guard::Guard;
 use crate::hub::Hub;
-use crate::listener::Bound;
+use crate::limits::Limits;
 use crate::readiness::Readiness;
-use crate::tenant::Tenant;
+use crate::registry::Registry;
+use crate::telemetry::Telemetry;
+use crate::tenant::Tenants;
 use crate::tickets::Tickets;
-use crate::{admin, listener, tls};
+use crate::{admin, control, drain, limits, tls};
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -34,44 +42,70 @@ pub(crate) struct Node {
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) guard: Arc<Guard>,
-    /// Those whom no other tenant claims.
-    pub(crate) tenant: Arc<Tenant>,
-    pub(crate) audit: Audit,
-    /// Cancelled when the node begins to stop.
+    pub(crate) tenants: Tenants,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) clients: Arc<ClientCertificates>,
+    pub(crate) drain: Drain,
+    /// Cancelled when another process may take over the listeners: at the first signal.
+    pub(crate) handing_over: CancellationToken,
+    /// Cancelled when sessions begin to be closed, after `drain.delay`.
     pub(crate) stopping: CancellationToken,
+    /// Cancelled when nobody is let in any more.
+    pub(crate) closed: CancellationToken,
 }
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(config: Config, listener: SocketAddr) -> Result<(Arc<Self>, CertWriter), rustls::Error> {
+    fn new(
+        config: Config,
+        telemetry: Arc<Telemetry>,
+        listener: OwnListener,
+    ) -> Result<(Arc<Self>, CertWriter), RunError> {
         let (writer, reader) = certs::live(config.server_names.clone());
+        let reader = reader.for_unknown(config.listen.unknown_sni);
         let tickets = Arc::new(Tickets::new()?);
-        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets))?;
+        let provider = Arc::new(tls::provider());
+        let clients = ClientCertificates::new(&config.listen, provider, Arc::clone(&tickets));
+        let clients = Arc::new(clients.map_err(|error| RunError::ClientRoots(error.to_string()))?);
+        let tls = tls::server_config(reader.clone(), Arc::clone(&tickets), &clients)?;
         let readiness = Arc::new(Readiness::new(config.server_names.clone()));
         let counters = Arc::<Counters>::default();
+        let audit = Arc::new(Audit::new(&config.audit, Arc::clone(&counters))?);
         let guard = Guard::new(
-            config.breaker.clone(),
-            config.server_names.clone(),
+            &config,
             reader.clone(),
             Arc::clone(&readiness),
             Arc::clone(&counters),
+            Arc::clone(&audit),
             tickets,
             listener,
         );
         let node = Self {
-            tenant: Arc::new(Tenant::everybody(&config)),
-            audit: Audit::default(),
+            tenants: Tenants::new(&config)?,
+            audit,
+            telemetry,
+            limits: Limits::new(&config, Arc::clone(&counters)),
             config,
             tls,
             reader,
             readiness,
             counters,
             hub: Arc::default(),
+            registry: Arc::default(),
             guard: Arc::new(guard),
+            clients,
+            drain: Drain::default(),
+            handing_over: CancellationToken::new(),
             stopping: CancellationToken::new(),
+            closed: CancellationToken::new(),
         };
-        Ok((Arc::new(node), writer))
+        let node = Arc::new(node);
+        node.telemetry.observe(&node);
+        Ok((node, writer))
     }
 }
 
@@ -91,83 +125,119 @@ pub enum RunError {
     /// The configured roots.
     #[error("delivery.trust_roots: {0}")]
     Anchors(#[from] AnchorError),
+    /// Sockets that were handed over are not what was expected.
+    #[error(
+        "socket activation: {0}; name the sockets \"listen\" and \"plain\" (FileDescriptorName= of systemd)"
+    )]
+    Activation(String),
+    /// Roots of clients' certificates.
+    #[error("listen.client_roots: {0}")]
+    ClientRoots(String),
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The admin socket.
+    #[error("admin.socket: {0}")]
+    Control(#[from] ListenError),
+    /// The audit file.
+    #[error(transparent)]
+    Audit(#[from] AuditFileError),
+    /// Tokens cannot be checked as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
 }
 
-/// Runs the node until `shutdown`, then closes sessions in good order.
+/// Runs the node until `shutdown`, then closes sessions in good order. `telemetry` is to be stopped afterwards.
 ///
 /// # Errors
 /// [`RunError`], one line that names what to change.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), RunError> {
-    let listen_error = |key, address| move |source| RunError::Listen { key, address, source };
-    let bound =
-        Bound::bind(config.listen.address).map_err(listen_error("listen.address", config.listen.address))?;
+pub async fn run(
+    config: Config,
+    telemetry: Arc<Telemetry>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let descriptors = limits::descriptors::raise();
+    let doors = Doors::bind(&config)?;
     let admin_listener = TcpListener::bind(config.admin.address)
         .await
-        .map_err(listen_error("admin.address", config.admin.address))?;
+        .map_err(|source| RunError::Listen { key: "admin.address", address: config.admin.address, source })?;
+    let control_listener = control::bind(&config.admin)?;
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
-    let (node, writer) = Node::new(config, prove::dialable(bound.address))?;
+    let listener = doors.own_listener(&config);
+    let (node, writer) = Node::new(config, telemetry, listener)?;
 
     let (armed, mut is_armed) = watch::channel(false);
-    let receiver = Receiver::new(&node, prove::dialable(bound.address), validator, writer, armed);
+    let receiver = Receiver::new(&node, listener, validator, writer, armed);
     let receiving = tokio::spawn(receiver.run());
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
+    let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     let router = admin::router(Arc::clone(&node));
+    let controlling = control_listener
+        .map(|listener| tokio::spawn(control::serve(listener, Arc::clone(&node), node.closed.clone())));
     let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
-        listen = %bound.address,
+        listen = %doors.tls.address,
+        plain = doors.plain.as_ref().map(|plain| tracing::field::display(plain.address)),
         admin = %node.config.admin.address,
         names = node.config.server_names.join(", "),
+        descriptors,
         version = env!("CARGO_PKG_VERSION"),
         "node running; it listens as soon as it has a certificate"
     );
 
-    let connections = TaskTracker::new();
+    let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
     let first_certificate = async {
         // The receiver lives as long as this does.
         let _ = is_armed.wait_for(|armed| *armed).await;
     };
-    let address = bound.address;
-    let result = tokio::select! {
+    let opened = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = first_certificate => match bound.listen() {
-            Ok(listener) => {
-                tokio::select! {
-                    () = listener::serve(listener, Arc::clone(&node), connections.clone()) => {}
-                    () = shutdown.cancelled() => {}
-                }
-                Ok(())
-            }
-            Err(source) => Err(RunError::Listen { key: "listen.address", address, source }),
-        },
+        () = first_certificate => doors.open(&node, &accepting, &connections),
     };
-    stop(&node, &connections).await;
+    if opened.is_ok() {
+        shutdown.cancelled().await;
+    }
+    stop(&node, &accepting, &connections).await;
     receiving.abort();
     guarding.abort();
     administering.abort();
-    result
+    if let Some(controlling) = controlling {
+        // It ends by itself, and removes its socket file.
+        let _ = controlling.await;
+    }
+    auditing.abort();
+    node.audit.flush().await;
+    opened
 }
 
-/// Readiness fails, sessions are told to go elsewhere, and the rest is cut off after `drain.timeout`.
-async fn stop(node: &Node, connections: &TaskTracker) {
+/// Readiness fails at once, sessions are told to go elsewhere one after the other, and the rest is cut off.
+async fn stop(node: &Node, accepting: &TaskTracker, connections: &TaskTracker) {
+    let began = Instant::now();
     node.readiness.drain();
-    let sessions = Counters::get(&node.counters.sessions);
-    node.stopping.cancel();
+    node.handing_over.cancel();
+    tokio::time::sleep(node.config.drain.delay).await;
+    let summary = drain::sessions(node).await;
+    node.closed.cancel();
+    accepting.close();
+    // A listener that is handed over takes a second.
+    accepting.wait().await;
     connections.close();
-    let limit: Duration = node.config.drain.timeout;
-    if tokio::time::timeout(limit, connections.wait()).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections cut off: they did not end within {limit:?}");
+    // Those that are no sessions, and the goodbyes of those that were.
+    if tokio::time::timeout(summary.left, connections.wait()).await.is_err() {
+        tracing::warn!("{} connections cut off: they did not end in time", connections.len());
     }
+    node.telemetry.histograms().drain(began.elapsed());
     let failures: Vec<_> = node
         .counters
         .handshake_failures()
         .map(|(reason, count)| format!("{}={count}", reason.as_str()))
         .collect();
     tracing::info!(
-        sessions,
+        sessions = summary.sessions,
+        moved = summary.moved,
+        cut_off = summary.cut_off,
+        per_second = summary.rate,
         publications = Counters::get(&node.counters.publications),
         deliveries = Counters::get(&node.counters.deliveries),
         handshake_failures = failures.join(" "),
@@ -182,17 +252,33 @@ async fn stop(node: &Node, connections: &TaskTracker) {
 pub(crate) mod tests {
     use super::*;
     use crate::client::Client;
+    use crate::config::ProxyProtocol;
+    use crate::listener::{Bound, Door, HandOver, serve};
     use crate::upgrade::Admission;
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
-        Node::new(config(&["a.example"], extra), "127.0.0.1:1".parse().unwrap()).unwrap().0
+        node_and_writer(extra).0
+    }
+
+    /// The same, and what changes its certificates.
+    pub(crate) fn node_and_writer(extra: &str) -> (Arc<Node>, CertWriter) {
+        let config = config(&["a.example"], extra);
+        let telemetry = Arc::new(Telemetry::start(&config).unwrap());
+        Node::new(config, telemetry, own("127.0.0.1:1".parse().unwrap())).unwrap()
     }
 
     /// Somebody far away, let in without a token.
     pub(crate) fn admission(node: &Node) -> Admission {
         let (peer, local) = ("192.0.2.1:1".parse().unwrap(), "192.0.2.9:8443".parse().unwrap());
-        Admission { client: Client::of_socket(peer, local), tenant: Arc::clone(&node.tenant), grant: None }
+        let client = Client::of_socket(peer, local);
+        let tenant = Arc::clone(node.tenants.everybody());
+        let place = node.limits.session(client.address, &tenant).unwrap();
+        Admission { client, tenant, grant: None, place }
+    }
+
+    fn own(address: SocketAddr) -> OwnListener {
+        OwnListener { address, proxied: false }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
@@ -211,6 +297,7 @@ pub(crate) mod tests {
     impl Drop for Listening {
         fn drop(&mut self) {
             self.node.stopping.cancel();
+            self.node.closed.cancel();
         }
     }
 
@@ -219,14 +306,18 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn listening_for(names: &[&str], extra: &str) -> Listening {
-        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = bound.address;
-        let (node, writer) = Node::new(config(names, extra), address).unwrap();
+        let config = config(names, extra);
+        let telemetry = Arc::new(Telemetry::start(&config).unwrap());
+        let (node, writer) = Node::new(config, telemetry, own(address)).unwrap();
         let validator = Validator::new(node.config.server_names.clone(), None).unwrap();
         let (armed, _) = watch::channel(false);
-        let receiver = Receiver::new(&node, address, validator, writer, armed);
+        let receiver = Receiver::new(&node, own(address), validator, writer, armed);
         tokio::spawn(Arc::clone(&node.guard).run());
-        tokio::spawn(listener::serve(bound.listen().unwrap(), Arc::clone(&node), TaskTracker::new()));
+        let door = Door { tls: true, proxy_protocol: ProxyProtocol::Off };
+        let (listener, connections) = (bound.listen().unwrap(), TaskTracker::new());
+        tokio::spawn(serve(listener, door, HandOver::Nobody, Arc::clone(&node), connections));
         Listening { node, receiver, address }
     }
 }

@@ -15,10 +15,14 @@ use sealwire_proto::validate::sha256;
 
 use crate::certs::CertReader;
 use crate::client::TlsFacts;
+use crate::client_auth::ClientCertificates;
 use crate::tickets::Tickets;
 
+/// Most tickets of one handshake, however many a client asks for.
+const MAX_TICKETS: usize = 2;
+
 /// What a server offers: AES-256 first, then ChaCha20; hybrid post-quantum key exchange first.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -33,15 +37,26 @@ fn provider() -> CryptoProvider {
 ///
 /// # Errors
 /// rustls does not support the policy: a broken build.
-pub(crate) fn server_config(reader: CertReader, tickets: Arc<Tickets>) -> Result<Arc<ServerConfig>, Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(reader));
+pub(crate) fn server_config(
+    reader: CertReader,
+    tickets: Arc<Tickets>,
+    clients: &Arc<ClientCertificates>,
+) -> Result<Arc<ServerConfig>, Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match clients.verifier() {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(reader));
     config.ignore_client_order = true;
     // A drill's first: whoever offers it among others must get no session either.
     config.alpn_protocols = vec![DRILL_ALPN.to_vec(), b"http/1.1".to_vec()];
     config.ticketer = tickets;
+    // A client that comes back opens one connection, and gets the next ticket with it; one that wants two says so
+    // (RFC 9149), and a proof wants none.
+    config.send_tls13_tickets = 1;
+    config.max_tls13_tickets = MAX_TICKETS;
     Ok(Arc::new(config))
 }
 
@@ -91,6 +106,8 @@ pub(crate) enum Reason {
     BadCertificate,
     /// The client refuses our certificate and does not say why.
     CertificateUnknown,
+    /// The certificate that the client presents is none of those that are let in.
+    ClientCertificate,
     /// Bytes that are not TLS.
     Malformed,
     /// Anything else.
@@ -99,7 +116,7 @@ pub(crate) enum Reason {
 
 impl Reason {
     /// Each of them once, in the order of their numbers.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::NoSharedVersion,
         Self::NoSharedCipher,
         Self::NoSharedGroup,
@@ -114,6 +131,7 @@ impl Reason {
         Self::UnknownCa,
         Self::BadCertificate,
         Self::CertificateUnknown,
+        Self::ClientCertificate,
         Self::Malformed,
         Self::Other,
     ];
@@ -135,6 +153,7 @@ impl Reason {
             Self::UnknownCa => "unknown_ca",
             Self::BadCertificate => "bad_certificate",
             Self::CertificateUnknown => "certificate_unknown",
+            Self::ClientCertificate => "client_certificate",
             Self::Malformed => "malformed",
             Self::Other => "other",
         }
@@ -174,7 +193,10 @@ impl Reason {
             Error::NoApplicationProtocol => Self::NoApplicationProtocol,
             // The resolver found nothing for the name.
             Error::General(text) if text.contains("no server certificate chain resolved") => Self::UnknownSni,
-            Error::InvalidMessage(_) => Self::Malformed,
+            Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::PeerMisbehaved(_) => {
+                Self::Malformed
+            }
+            Error::InvalidCertificate(_) => Self::ClientCertificate,
             Error::AlertReceived(alert) => match alert {
                 AlertDescription::ProtocolVersion => Self::NoSharedVersion,
                 AlertDescription::CertificateExpired => Self::CertificateExpired,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{TicketRequest, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore, ServerConnection,
@@ -14,19 +14,33 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::*;
 use crate::certs::live;
 use crate::certs::validate::tests::{bundle_for, checked};
+use crate::config::ListenConfig;
 
 struct Pair {
     client: ClientConnection,
     server: ServerConnection,
 }
 
+/// Without certificates of clients.
+fn config_of(reader: CertReader) -> Arc<ServerConfig> {
+    let (tickets, listen) = (Arc::new(Tickets::new().unwrap()), ListenConfig::default());
+    let clients = ClientCertificates::new(&listen, Arc::new(provider()), Arc::clone(&tickets)).unwrap();
+    server_config(reader, tickets, &Arc::new(clients)).unwrap()
+}
+
 /// A server with a certificate for `a.example`, and a client with its root and some provider.
 fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
+    pair_with(client_provider, name, |config| {
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    })
+}
+
+/// The same with a change of the client's configuration.
+fn pair_with(client_provider: CryptoProvider, name: &str, change: impl FnOnce(&mut ClientConfig)) -> Pair {
     let bundle = bundle_for("web", 1, &["a.example"]);
     let (mut writer, reader) = live(vec!["a.example".into()]);
     writer.swap_in(checked(&bundle));
-    let server =
-        ServerConnection::new(server_config(reader, Arc::new(Tickets::new().unwrap())).unwrap()).unwrap();
+    let server = ServerConnection::new(config_of(reader)).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(bundle.trust_anchors[0].clone().into()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(client_provider))
@@ -34,7 +48,7 @@ fn pair(client_provider: CryptoProvider, name: &str, alpn: &[&[u8]]) -> Pair {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    change(&mut config);
     let client = ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();
     Pair { client, server }
 }
@@ -74,6 +88,19 @@ fn the_preferred_suite_and_group_are_negotiated() {
 }
 
 #[test]
+fn one_ticket_is_sent_unless_the_client_asks_for_another_number() {
+    let tickets = |wanted: Option<u8>| {
+        let mut pair = pair_with(default_provider(), "a.example", |config| {
+            config.send_ticket_request =
+                wanted.map(|count| TicketRequest { new_session_count: count, resumption_count: count });
+        });
+        pair.run().unwrap();
+        pair.client.tls13_tickets_received()
+    };
+    assert_eq!([None, Some(0), Some(2), Some(200)].map(tickets), [1, 0, 2, 2]);
+}
+
+#[test]
 fn failures_are_told_apart() {
     let suites =
         CryptoProvider { cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256], ..default_provider() };
@@ -89,8 +116,7 @@ fn refused_by(roots: RootCertStore, name: &str, now: UnixTime) -> Reason {
     let bundle = bundle_for("web", 1, &["a.example"]);
     let (mut writer, reader) = live(vec!["a.example".into()]);
     writer.swap_in(checked(&bundle));
-    let mut server =
-        ServerConnection::new(server_config(reader, Arc::new(Tickets::new().unwrap())).unwrap()).unwrap();
+    let mut server = ServerConnection::new(config_of(reader)).unwrap();
     let mut all = roots;
     if all.is_empty() {
         all.add(bundle.trust_anchors[0].clone().into()).unwrap();
@@ -180,7 +206,7 @@ impl ServerCertVerifier for At {
 #[test]
 fn clients_that_refuse_our_certificate_say_why() {
     let now = UnixTime::now();
-    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_secs() + 7200));
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs() + 7200));
     assert_eq!(refused_by(RootCertStore::empty(), "a.example", later), Reason::CertificateExpired);
     assert_eq!(refused_by(RootCertStore::empty(), "b.example", now), Reason::BadCertificate);
     // A root of our issuer's name, but another key: what is left after a CA was made anew.

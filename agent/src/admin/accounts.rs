@@ -44,7 +44,7 @@ impl Admin {
             .await?
             .map_err(Status::not_found)?;
         let name = issuer.name().to_owned();
-        let leaf = generation.chain[0].clone();
+        let leaf = generation.chain.leaf().clone();
         let commands = self.commands.clone();
         let number = generation.number;
         // The loop hears of it even if the caller has hung up.

@@ -116,7 +116,8 @@ impl Agent {
         let work = Work::Ask { generation: current.number };
         self.spawn(name, issuer, work, async move {
             let asked =
-                tokio::time::timeout(QUESTION_TIMEOUT, issuer_handle.renewal_info(&current.chain[0])).await;
+                tokio::time::timeout(QUESTION_TIMEOUT, issuer_handle.renewal_info(current.chain.leaf()))
+                    .await;
             Ended::Answered(asked.unwrap_or_else(|_| {
                 let text = format!("no answer within {} s", QUESTION_TIMEOUT.as_secs());
                 Err(IssueError::new(ErrorClass::Transient, text))
@@ -160,6 +161,7 @@ impl Agent {
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };
+                self.tally.attempt(&issuer, "order", result.as_ref().err());
                 self.settle_charges(&certificate, &issuer, charged, placed.get(), result.as_ref().err());
                 self.obtained(&certificate, &issuer, result);
             }
@@ -169,6 +171,7 @@ impl Agent {
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };
+                self.tally.attempt(&issuer, "rehearsal", result.as_ref().err());
                 self.rehearsed(&certificate, &of, result);
             }
             Work::Ask { generation } => {
@@ -177,6 +180,7 @@ impl Agent {
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };
+                self.tally.attempt(&issuer, "renewal_info", answer.as_ref().err());
                 self.answered(&certificate, generation, answer);
             }
         }

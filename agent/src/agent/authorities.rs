@@ -98,7 +98,7 @@ impl Agent {
         let is_below = |managed: &super::managed::Managed| {
             managed.current.as_ref().is_some_and(|current| {
                 current.metadata.issuer == issuer
-                    && current.chain.get(1).is_some_and(|above| above.as_ref() == intermediate)
+                    && current.chain.above().first().is_some_and(|above| above.as_ref() == intermediate)
             })
         };
         let below = self.certificates.iter().filter(|(_, managed)| is_below(managed));

@@ -51,6 +51,11 @@ pub enum Command {
         /// At most [`STATUS_PART`] certificates; fewer end it.
         reply: oneshot::Sender<StatusReply>,
     },
+    /// All metrics in the text format of Prometheus.
+    Measure {
+        /// The answer.
+        reply: oneshot::Sender<String>,
+    },
     /// Renew these now; the answer names who is being followed, or says what is wrong with the request.
     Renew {
         /// Names; empty: all, or the only one.
@@ -176,6 +181,9 @@ impl Agent {
         match command {
             Command::Status { after, reply } => {
                 let _ = reply.send(self.status(after.as_deref()));
+            }
+            Command::Measure { reply } => {
+                let _ = reply.send(self.measure());
             }
             Command::Renew { certificates, all, force, reply } => {
                 let names = self.named(certificates, all);

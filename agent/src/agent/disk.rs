@@ -61,6 +61,11 @@ impl Disk {
         noted.news |= before;
     }
 
+    /// How many documents could not be written and are in memory only.
+    pub(super) fn failing(&self) -> usize {
+        self.noted().failing.len()
+    }
+
     /// What is failing, if that has changed since it was asked last; an empty text: nothing is.
     fn news(&self) -> Option<String> {
         let mut noted = self.noted();

@@ -62,7 +62,7 @@ impl Agent {
     pub(super) fn tell_revoked(&mut self, name: &str) {
         let now = self.clock.now();
         let Some(managed) = self.certificates.get(name) else { return };
-        let numbers = self.revocations.followed.get(name).into_iter().flatten();
+        let numbers = managed.followed.iter();
         let revoked: Vec<_> = numbers.filter_map(|number| managed.memory.revocation(*number)).collect();
         if revoked.is_empty() {
             self.incidents.clear(Kind::Revoked, name, now);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::alert::{Alerts, Trouble};
+use crate::alert::{self, Alerts, Trouble};
 use crate::config::AlertsConfig;
 use crate::incident::book::{Book, Kept, Raised, Unwritten};
 use crate::incident::{Incident, Kind};
@@ -102,6 +102,11 @@ impl Incidents {
     /// Messages that wait, by receiver.
     pub(super) fn unsent(&self) -> std::collections::BTreeMap<String, u64> {
         self.alerts.unsent()
+    }
+
+    /// What became of messages.
+    pub(super) fn sendings(&self) -> impl Iterator<Item = alert::Counts<'_>> {
+        self.alerts.counts()
     }
 
     /// Writes messages that are in memory only.

@@ -16,6 +16,9 @@ use super::*;
 use crate::incident::Kind;
 use crate::issuer::{ErrorClass, OrderRequest, Progress};
 
+#[path = "measure_tests.rs"]
+mod measure_tests;
+
 /// Instead of half a minute.
 const LONGEST_SLEEP: Duration = Duration::from_millis(200);
 

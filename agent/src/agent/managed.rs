@@ -41,6 +41,8 @@ pub(super) struct Managed {
     pub(super) scheduled: Option<Timestamp>,
     /// Issuers that have profiles.
     pub(super) profiles: Arc<[String]>,
+    /// Generations whose revocation is followed: the current one, and what nodes still serve.
+    pub(super) followed: Box<[u64]>,
     /// OCSP responses of the generations that are followed.
     pub(super) staples: Vec<(u64, Arc<Staple>)>,
     /// What is known of the revocation of the current generation.
@@ -67,7 +69,7 @@ impl Managed {
         seed: u64,
     ) -> Self {
         Self {
-            name: config.name.as_str().into(),
+            name: Arc::clone(store.name()),
             profiles: [].into(),
             config: Arc::new(config),
             policy,
@@ -83,6 +85,7 @@ impl Managed {
             asking: false,
             decision: None,
             scheduled: None,
+            followed: Box::default(),
             staples: Vec::new(),
             revocation: None,
             seed,
@@ -168,7 +171,7 @@ impl Managed {
     pub(super) fn replaces(&self, issuer: &str) -> Option<CertificateDer<'static>> {
         let current = self.current.as_ref().filter(|current| current.metadata.issuer == issuer)?;
         let shared = current.metadata.identifiers.iter().any(|name| self.config.identifiers.contains(name));
-        shared.then(|| current.chain[0].clone())
+        shared.then(|| current.chain.leaf().clone())
     }
 
     /// The refusal of the newest generation, if it was refused: the current one, or one that we went back

@@ -16,10 +16,12 @@ mod halts;
 mod incidents;
 mod issuers;
 mod managed;
+mod measure;
 mod revocations;
 mod start;
 mod status;
 mod swaps;
+mod tally;
 mod troubles;
 
 use std::cmp::Reverse;
@@ -50,6 +52,7 @@ use issuers::Source;
 use managed::Managed;
 use revocations::Revocations;
 pub use start::{StartError, run};
+use tally::Tally;
 
 /// Deadlines are wall-clock instants, looked at again at least this often, so that a suspended machine or a
 /// stepped clock delays nothing for longer (DESIGN section 7).
@@ -103,6 +106,7 @@ struct Agent {
     /// Failed handshakes on nodes.
     rates: Rates,
     disk: Disk,
+    tally: Tally,
     revocations: Revocations,
     clock_watch: ClockWatch,
     /// When the CAs were last asked for the time.

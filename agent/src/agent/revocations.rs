@@ -1,7 +1,7 @@
 //! Revocation in the loop: which generations are followed, questions beside the loop, and what follows from the
 //! answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,8 +30,6 @@ pub(super) struct Revocations {
     asking: JoinSet<Told>,
     /// What each task asks, should it panic.
     underway: HashMap<TaskId, Asked>,
-    /// Generations by certificate: the current one, and what nodes still serve.
-    pub(super) followed: BTreeMap<Arc<str>, Vec<u64>>,
     pub(super) unknown_after: SignedDuration,
 }
 
@@ -52,7 +50,6 @@ impl Revocations {
             staples: Staples::new(&config.state_dir),
             asking: JoinSet::new(),
             underway: HashMap::new(),
-            followed: BTreeMap::new(),
             unknown_after,
         }
     }
@@ -111,10 +108,10 @@ impl Agent {
         wanted.dedup();
         let key = Arc::clone(&managed.name);
         managed.staples.retain(|(number, _)| wanted.contains(number));
-        let before = self.revocations.followed.get(name).cloned().unwrap_or_default();
-        if before == wanted {
+        if *managed.followed == *wanted {
             return;
         }
+        let before = std::mem::take(&mut managed.followed);
         for number in before.iter().filter(|number| !wanted.contains(number)) {
             self.revocations.watch.unfollow(&(Arc::clone(&key), *number));
             if let Err(error) = self.revocations.staples.remove(name, *number) {
@@ -128,7 +125,9 @@ impl Agent {
             }
         }
         let judged: Vec<_> = followed.iter().map(|number| (Arc::clone(&key), *number)).collect();
-        self.revocations.followed.insert(key, followed);
+        if let Some(managed) = self.certificates.get_mut(name) {
+            managed.followed = followed.into();
+        }
         for key in judged {
             self.review(&key);
         }
@@ -138,8 +137,8 @@ impl Agent {
     /// A generation was obtained. Its number may be one that was followed: numbers start again when somebody has
     /// emptied the store.
     pub(super) fn follow_new(&mut self, name: &str, number: u64) {
-        if let Some(followed) = self.revocations.followed.get_mut(name) {
-            followed.retain(|other| *other != number);
+        if let Some(managed) = self.certificates.get_mut(name) {
+            managed.followed = managed.followed.iter().copied().filter(|other| *other != number).collect();
         }
         self.revocations.watch.unfollow(&(name.into(), number));
         self.follow(name);
@@ -161,7 +160,7 @@ impl Agent {
             return true;
         }
         let Some(source) = self.sources.get(&generation.metadata.issuer) else { return false };
-        let subjects = subjects(&generation.chain, &source.anchors);
+        let subjects = subjects(&generation.chain.to_vec(), &source.anchors);
         let ocsp = managed.config.ocsp != OcspMode::Off;
         // Nobody to ask and nothing to tell: ten thousand of them cost nothing.
         let told = |subject: &Subject| !subject.notes.is_empty() || subject.crls().next().is_some();
@@ -171,7 +170,7 @@ impl Agent {
         }
         let leaf = subjects.first().filter(|leaf| ocsp && !leaf.is_ca() && !leaf.responders.is_empty());
         let kept = leaf.and_then(|leaf| {
-            self.revocations.staples.load(name, number, &generation.chain[0], &leaf.issuer, now)
+            self.revocations.staples.load(name, number, generation.chain.leaf(), &leaf.issuer, now)
         });
         let key = (Arc::clone(&managed.name), number);
         self.revocations.watch.follow(&key, subjects, ocsp, kept, now);
@@ -212,12 +211,14 @@ impl Agent {
         let now = self.clock.now();
         let (touched, stapled) = match told {
             Told::Crl(id, outcome) => {
+                self.tally.crl(&outcome);
                 if let Some(error) = &outcome.error {
                     tracing::warn!(error, "a CRL was not to be had");
                 }
                 (self.revocations.watch.crl_answered(&id, outcome, now), Vec::new())
             }
             Told::Ocsp(id, answer) => {
+                self.tally.ocsp(&answer);
                 if let Err(error) = &answer {
                     tracing::warn!(error, "no OCSP response");
                 }

@@ -19,12 +19,14 @@ use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
 use super::revocations::Revocations;
+use super::tally::Tally;
 use super::{Agent, LONGEST_SLEEP, calendar};
 use crate::admin::Admin;
 use crate::alert::rates::Rates;
 use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
+use crate::delivery::client_roots::{self, ClientRoots, ClientRootsError, LOOK_EVERY};
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
@@ -33,6 +35,7 @@ use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
+use crate::metrics::Metrics;
 use crate::revocation::fetch::Http;
 use crate::revocation::inquiry::Inquiry;
 use crate::steps::Steps;
@@ -101,6 +104,9 @@ pub enum StartError {
         /// What is wrong.
         source: AnchorError,
     },
+    /// Roots of clients' certificates.
+    #[error("delivery.client_roots: {0}")]
+    ClientRoots(#[from] ClientRootsError),
     /// Who is told of incidents.
     #[error(transparent)]
     Alerts(#[from] AlertError),
@@ -157,7 +163,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         proof: config.delivery.proof_timeout,
         proof_by: config.delivery.proof,
     };
-    let delivery = Delivery::new(limits, desired_receiver, event_sender.clone(), Arc::clone(&steps));
+    let client_roots = client_roots(config, &tasks)?;
+    let delivery =
+        Delivery::new(limits, desired_receiver, client_roots, event_sender.clone(), Arc::clone(&steps));
     let refused = move |_| {
         // Counted only; a full queue loses the count, not the refusal.
         let _ = event_sender.try_send(Event::Refused);
@@ -171,6 +179,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         .serve_with_incoming(incoming);
     servers.spawn(async move { ("delivery", serving.await) });
     let incoming = admin_socket.into_incoming(config.admin_peers(), |_| ());
+    if let Some(address) = config.admin.metrics {
+        let listener = listen("admin.metrics", address).await?;
+        tokio::spawn(Metrics::new(command_sender.clone()).serve(listener, tasks.clone()));
+    }
     let admin = Admin::new(command_sender, Arc::clone(&steps)).into_service();
     let serving = Server::builder().add_service(admin).serve_with_incoming(incoming);
     servers.spawn(async move { ("admin", serving.await) });
@@ -245,6 +257,7 @@ impl Agent {
             incidents,
             rates,
             disk: Disk::default(),
+            tally: Tally::default(),
             clock_watch: ClockWatch::default(),
             time_asked: None,
             authorities_changed,
@@ -313,6 +326,17 @@ fn add(
     };
     sources.insert(issuer.name().to_owned(), Source::new(issuer, anchors, parallel_orders));
     Ok(())
+}
+
+/// Read now, and followed from here on.
+fn client_roots(
+    config: &Config,
+    tasks: &CancellationToken,
+) -> Result<watch::Receiver<ClientRoots>, StartError> {
+    let Some(path) = &config.delivery.client_roots else { return Ok(watch::channel(Arc::default()).1) };
+    let (sender, receiver) = watch::channel(client_roots::read(path)?);
+    tokio::spawn(client_roots::follow(path.clone(), LOOK_EVERY, sender, tasks.clone()));
+    Ok(receiver)
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -72,7 +72,7 @@ impl Agent {
     }
 
     /// One word, the worst first.
-    fn state(&self, managed: &Managed, now: Timestamp) -> &'static str {
+    pub(super) fn state(&self, managed: &Managed, now: Timestamp) -> &'static str {
         let Some(current) = &managed.current else {
             return match (managed.obtaining, managed.memory.failures) {
                 (true, _) => "obtaining",

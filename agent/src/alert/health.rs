@@ -22,17 +22,23 @@ pub(super) struct Health {
     unusable: bool,
     /// Messages that were given up, since the start.
     pub(super) dropped: u64,
+    /// Requests that were taken, since the start.
+    pub(super) taken: u64,
+    /// Requests that were not, since the start.
+    pub(super) refused: u64,
 }
 
 impl Health {
     /// A message, or a repetition, was taken.
     pub(super) fn good(&mut self) {
-        *self = Self { dropped: self.dropped, ..Self::default() };
+        let Self { dropped, taken, refused, .. } = *self;
+        *self = Self { dropped, refused, taken: taken + 1, ..Self::default() };
     }
 
     /// An attempt failed.
     pub(super) fn failed(&mut self, now: Instant, why: String) {
         self.failing.get_or_insert(now);
+        self.refused += 1;
         self.failures = self.failures.saturating_add(1);
         self.error = why;
     }

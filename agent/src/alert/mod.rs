@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::alertmanager::Alertmanager;
+use self::health::Health;
 use self::message::{Message, Origin};
 use self::pagerduty::Pagerduty;
 use self::receiver::{Receiver, Shared};
@@ -96,6 +97,21 @@ pub struct Trouble {
     pub receiver: String,
     /// What is wrong, if anything is.
     pub text: Option<String>,
+}
+
+/// What became of requests to one receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts<'a> {
+    /// As in the configuration: `alertmanager.main`.
+    pub receiver: &'a str,
+    /// It took them.
+    pub taken: u64,
+    /// It did not, or could not be reached.
+    pub refused: u64,
+    /// Messages that were given up.
+    pub dropped: u64,
+    /// Messages that wait.
+    pub waiting: usize,
 }
 
 /// What a receiver is, before it runs.
@@ -236,6 +252,15 @@ impl Alerts {
     pub fn unsent(&self) -> BTreeMap<String, u64> {
         let count = |towards: &Towards| (towards.shared.name.clone(), towards.shared.spool.len() as u64);
         self.receivers.iter().map(count).collect()
+    }
+
+    /// What became of requests to each receiver since the start, and what waits.
+    pub fn counts(&self) -> impl Iterator<Item = Counts<'_>> {
+        self.receivers.iter().map(|towards| {
+            let Health { taken, refused, dropped, .. } = towards.shared.health();
+            let waiting = towards.shared.spool.len();
+            Counts { receiver: &towards.shared.name, taken, refused, dropped, waiting }
+        })
     }
 
     /// Every receiver, and what is wrong with it.

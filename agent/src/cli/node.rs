@@ -1,10 +1,20 @@
 //! `sealwire node`
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use sealwire_proto::sessions::args::{Disconnect, Sessions};
+use sealwire_proto::sessions::{self, Listing};
+use sealwire_proto::socket::dial_to;
+use sealwire_proto::v1::node_admin_service_client::NodeAdminServiceClient;
 use sealwire_proto::v1::{NodeAction, NodeControlRequest};
+use tonic::transport::Channel;
 
 use super::client::{connect, failure, question};
-use super::{Global, Outcome};
+use super::text::table;
+use super::{Failure, Global, Outcome};
+
+/// The longest answer of a node.
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Node {
@@ -21,6 +31,10 @@ pub(super) enum Node {
         #[command(flatten)]
         which: Which,
     },
+    /// Show the open sessions of the node whose admin socket is at --socket.
+    Sessions(Sessions),
+    /// Close sessions of the node whose admin socket is at --socket.
+    Disconnect(Disconnect),
 }
 
 #[derive(Debug, Args)]
@@ -38,6 +52,8 @@ impl Node {
         let (which, action, reason, done) = match self {
             Self::Halt { which, reason } => (which, NodeAction::Halt, reason, "halted"),
             Self::Resume { which } => (which, NodeAction::Resume, String::new(), "resumed"),
+            Self::Sessions(arguments) => return show(arguments, global).await,
+            Self::Disconnect(arguments) => return close(arguments, global).await,
         };
         let request = NodeControlRequest {
             node_id: which.node.unwrap_or_default(),
@@ -51,4 +67,35 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// A node, not the agent: it has an admin socket of its own.
+async fn of_node(global: &Global) -> Result<NodeAdminServiceClient<Channel>, Failure> {
+    let socket = global.socket.as_ref().ok_or_else(|| {
+        Failure::Usage("--socket PATH is missing: the node's admin.socket, not the agent's".to_owned())
+    })?;
+    let channel = dial_to(socket, "node").await.map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(NodeAdminServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES))
+}
+
+async fn show(arguments: Sessions, global: &Global) -> Outcome {
+    let (filter, limit, json) = arguments.into_parts();
+    let listing = sessions::list(&mut of_node(global).await?, &filter, limit, question).await;
+    let listing = listing.map_err(|status| failure(&status))?;
+    if json {
+        println!("{:#}", listing.json());
+    } else if listing.sessions.is_empty() {
+        println!("no sessions");
+    } else {
+        let rows = listing.rows(Timestamp::now().as_millisecond());
+        print!("{}{}", table(&Listing::HEAD, &rows), listing.rest());
+    }
+    Ok(())
+}
+
+async fn close(arguments: Disconnect, global: &Global) -> Outcome {
+    let reply = of_node(global).await?.disconnect(question(arguments.into_request())).await;
+    let reply = reply.map_err(|status| failure(&status))?.into_inner();
+    println!("{} sessions told to close", reply.disconnected);
+    Ok(())
 }

@@ -30,6 +30,9 @@ pub(super) fn fault<T>(path: &[&str], message: impl Into<String>) -> Result<T, F
 pub(super) fn check(config: &mut Config) -> Checked {
     absolute_path(&["state_dir"], &config.state_dir)?;
     absolute_path(&["delivery", "socket"], &config.delivery.socket)?;
+    if let Some(path) = &config.delivery.client_roots {
+        absolute_path(&["delivery", "client_roots"], path)?;
+    }
     absolute_path(&["admin", "socket"], &config.admin.socket)?;
     if config.delivery.socket == config.admin.socket {
         return fault(&["admin", "socket"], "must differ from delivery.socket");

@@ -101,6 +101,8 @@ pub struct DeliveryConfig {
     /// How long after the ack the proof may take before the agent rolls back.
     #[serde(deserialize_with = "duration")]
     pub proof_timeout: Duration,
+    /// PEM file with the roots of clients' certificates (mTLS), for all nodes that have no such file of their own.
+    pub client_roots: Option<PathBuf>,
 }
 
 impl Default for DeliveryConfig {
@@ -112,6 +114,7 @@ impl Default for DeliveryConfig {
             proof: ProofBy::Agent,
             ack_timeout: Duration::from_secs(10),
             proof_timeout: Duration::from_secs(10),
+            client_roots: None,
         }
     }
 }
@@ -138,11 +141,21 @@ pub struct AdminConfig {
     pub allow_uids: Option<Vec<u32>>,
     /// Groups that may give orders.
     pub allow_gids: Option<Vec<u32>>,
+    /// Where Prometheus reads `/metrics`; unset: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Certificates that are told by name: those that end first. All are told in sum.
+    pub metrics_certificates: usize,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { socket: "/run/sealwire/admin.sock".into(), allow_uids: None, allow_gids: None }
+        Self {
+            socket: "/run/sealwire/admin.sock".into(),
+            allow_uids: None,
+            allow_gids: None,
+            metrics: None,
+            metrics_certificates: 1000,
+        }
     }
 }
 

@@ -70,6 +70,7 @@ impl Connection {
             version: hello.version,
             server_names: hello.server_names,
             listeners: hello.listeners,
+            proxied: hello.proxied,
         };
         Self {
             number: delivery.connections.fetch_add(1, Ordering::Relaxed),
@@ -100,6 +101,8 @@ impl Connection {
     async fn serve(&mut self, inbound: &mut Streaming<NodeMessage>) -> Result<(), Closed> {
         let mut desired = self.delivery.desired.clone();
         desired.mark_changed();
+        let mut client_roots = self.delivery.client_roots.clone();
+        client_roots.mark_changed();
         loop {
             let deadline = self.slots.values().filter_map(Slot::deadline).min();
             tokio::select! {
@@ -114,6 +117,11 @@ impl Connection {
                 changed = desired.changed() => {
                     changed.map_err(|_| Closed)?;
                     self.reconcile().await?;
+                }
+                // Without the file there is nobody to change them.
+                Ok(()) = client_roots.changed() => {
+                    let roots = Arc::clone(&client_roots.borrow_and_update());
+                    self.tell_client_trust(&roots).await?;
                 }
                 Some(Ok(probed)) = self.probes.join_next() => {
                     let Probed { certificate, generation, seen } = probed;
@@ -153,7 +161,10 @@ impl Connection {
 
     async fn take(&mut self, message: NodeMessage) -> Result<(), Closed> {
         match message.body {
-            Some(node_message::Body::ClientTrusted(_)) => Ok(()),
+            Some(node_message::Body::ClientTrusted(trusted)) => {
+                self.client_trusted(&trusted);
+                Ok(())
+            }
             Some(node_message::Body::Ack(ack)) if ack.generation >= SHADOW_NUMBER => {
                 let (validate_micros, swap_micros) = (ack.validate_micros, ack.swap_micros);
                 let outcome = Outcome::Acked { validate_micros, swap_micros };

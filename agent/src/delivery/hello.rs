@@ -17,13 +17,14 @@ pub fn check(first: NodeMessage) -> Result<Hello, Status> {
     let Some(node_message::Body::Hello(hello)) = first.body else {
         return Err(Status::failed_precondition("the first message must be a Hello"));
     };
-    let texts =
-        [&hello.node_id, &hello.version].into_iter().chain(&hello.server_names).chain(&hello.listeners);
+    let texts = [&hello.node_id, &hello.version].into_iter();
+    let texts = texts.chain(&hello.server_names).chain(&hello.listeners).chain(&hello.proxied);
     let sound = |text: &String| text.len() <= MAX_TEXT_BYTES && !text.chars().any(char::is_control);
     // Before anything of it is repeated.
     if hello.node_id.is_empty()
         || hello.server_names.len() > MAX_SERVER_NAMES
         || hello.listeners.len() > MAX_LISTENERS
+        || hello.proxied.len() > MAX_LISTENERS
         || !texts.into_iter().all(sound)
     {
         return Err(Status::invalid_argument("the Hello has no node_id, or is larger than it may be"));
@@ -61,6 +62,7 @@ mod tests {
             |hello: &mut Hello| hello.node_id.clear(),
             |hello: &mut Hello| hello.node_id = "n".repeat(MAX_TEXT_BYTES + 1),
             |hello: &mut Hello| hello.listeners = vec![String::new(); MAX_LISTENERS + 1],
+            |hello: &mut Hello| hello.proxied = vec![String::new(); MAX_LISTENERS + 1],
             |hello: &mut Hello| hello.server_names = vec![String::new(); MAX_SERVER_NAMES + 1],
             |hello: &mut Hello| {
                 hello.node_id = "n\n2026 INFO forged".to_owned();

@@ -4,6 +4,7 @@
 //! desired with what the node holds, so that delivery depends on the present difference only and a lost
 //! message or a restart on either side heals by itself.
 
+pub mod client_roots;
 mod connection;
 pub mod hello;
 pub mod prove;
@@ -145,14 +146,13 @@ impl Bundle {
     /// As it goes over the wire; wiped when the message is dropped.
     #[must_use]
     pub fn message(&self, config: &CertificateConfig, usage: v1::BundleUse, with_staple: bool) -> v1::Bundle {
-        let der = |chain: &[CertificateDer<'_>]| chain.iter().map(|one| one.to_vec()).collect();
         let staple = self.staple.as_ref().filter(|_| with_staple);
         v1::Bundle {
             certificate: config.name.clone(),
             generation: self.generation.number,
-            chain: der(&self.generation.chain),
+            chain: self.generation.chain.iter().map(|one| one.to_vec()).collect(),
             key: self.generation.key.to_vec(),
-            trust_anchors: der(&self.trust_anchors),
+            trust_anchors: self.trust_anchors.iter().map(|one| one.to_vec()).collect(),
             staple: staple.map(|staple| staple.response.clone()).unwrap_or_default(),
             staple_policy: staple_policy(config.ocsp).into(),
             staple_grace_s: config.ocsp_grace.as_secs(),
@@ -200,6 +200,8 @@ pub struct NodeInfo {
     pub server_names: Vec<String>,
     /// Where handshakes reach it.
     pub listeners: Vec<String>,
+    /// Those of them that want a PROXY protocol header first.
+    pub proxied: Vec<String>,
 }
 
 /// What became of a delivery.

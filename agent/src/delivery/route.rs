@@ -49,6 +49,7 @@ mod tests {
             version: String::new(),
             server_names: names.iter().map(|name| (*name).to_owned()).collect(),
             listeners: vec![],
+            proxied: vec![],
         }
     }
 

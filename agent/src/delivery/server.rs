@@ -14,6 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::client_roots::ClientRoots;
 use super::connection::Connection;
 use super::slot::Limits;
 use super::{Desired, Event};
@@ -30,6 +31,7 @@ const OUTBOUND_MESSAGES: usize = 8;
 pub struct Delivery {
     pub(super) limits: Limits,
     pub(super) desired: watch::Receiver<Desired>,
+    pub(super) client_roots: watch::Receiver<ClientRoots>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) steps: Arc<Steps>,
     places: Arc<Semaphore>,
@@ -37,16 +39,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A service that delivers what `desired` says and tells `events` what became of it.
+    /// A service that delivers what `desired` says, and `client_roots`, and tells `events` what became of it.
     #[must_use]
     pub fn new(
         limits: Limits,
         desired: watch::Receiver<Desired>,
+        client_roots: watch::Receiver<ClientRoots>,
         events: mpsc::Sender<Event>,
         steps: Arc<Steps>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(MAX_NODES));
-        Self { limits, desired, events, steps, places, connections: Arc::default() }
+        Self { limits, desired, client_roots, events, steps, places, connections: Arc::default() }
     }
 
     /// For tonic's router, with limits on what a peer may send.

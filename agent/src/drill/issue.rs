@@ -16,7 +16,7 @@ use crate::delivery::{Bundle, SHADOW_NUMBER};
 use crate::gate;
 use crate::issuer::{Issuer, OrderRequest};
 use crate::keys::KeyType;
-use crate::store::{Generation, Metadata};
+use crate::store::{Chain, Generation, Metadata};
 
 impl Drill {
     /// A bundle for the shadow, issued for the names of the certificate.
@@ -86,11 +86,10 @@ impl Drill {
         key: &KeyPair,
         trust_anchors: Roots,
     ) -> Result<Bundle, String> {
-        let leaf = chain.first().ok_or("the chain is empty")?;
-        let leaf =
-            sealwire_proto::validate::LeafFacts::parse(leaf).map_err(|rejection| rejection.to_string())?;
+        let chain = Chain::of(chain).ok_or("the chain is empty")?;
+        let leaf = sealwire_proto::validate::LeafFacts::parse(chain.leaf())
+            .map_err(|rejection| rejection.to_string())?;
         let generation = Generation {
-            certificate: self.facts.config.name.clone(),
             number: SHADOW_NUMBER + 1,
             key: Zeroizing::new(key.serialize_der()),
             metadata: Metadata {
@@ -116,7 +115,7 @@ impl Drill {
         let Generation { chain, key, .. } = &*bundle.generation;
         let key = PrivatePkcs8KeyDer::from(key.as_slice());
         let identifiers = &self.facts.config.identifiers;
-        let leaf = gate::check(chain, &key, identifiers, &anchors, Timestamp::now())
+        let leaf = gate::check(&chain.to_vec(), &key, identifiers, &anchors, Timestamp::now())
             .map_err(|rejection| format!("the gate: {rejection}"))?;
         self.report.step(StepKind::GatePassed, format!("serial {}", leaf.serial)).await;
         Ok(())

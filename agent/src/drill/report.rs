@@ -53,7 +53,7 @@ impl Report {
     }
 
     fn timed(&self, kind: StepKind, node_id: &str, detail: String) -> Step {
-        let now = Instant::now();
+        let (now, today) = (Instant::now(), Timestamp::now());
         let took = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             now - std::mem::replace(&mut *last, now)
@@ -64,7 +64,8 @@ impl Report {
             kind: kind.into(),
             node_id: node_id.to_owned(),
             detail,
-            at_ms: Timestamp::now().as_millisecond(),
+            at_ms: today.as_millisecond(),
+            at_micros: today.as_microsecond(),
             took_micros: micros(took),
             elapsed_micros: micros(now - self.started),
             ..Step::default()

@@ -56,10 +56,10 @@ impl Drill {
     /// A leaf that nobody serves, revoked at our own CA and looked for where clients look.
     async fn revoke_published(&self, source: &Source) -> Result<Finding, String> {
         let bundle = self.order(&*source.issuer, &source.roots).await?;
-        let chain = &bundle.generation.chain;
+        let chain = bundle.generation.chain.to_vec();
         let anchors = Anchors::from_der(source.roots.iter().cloned()).map_err(|error| error.to_string())?;
         let http: Arc<dyn Fetch> = Arc::new(Http::new()?);
-        self.look(&http, chain, &anchors, false).await?;
+        self.look(&http, &chain, &anchors, false).await?;
         source
             .issuer
             .revoke(&chain[0], RevocationReason::KeyCompromise)
@@ -67,7 +67,7 @@ impl Drill {
             .map_err(|error| error.to_string())?;
         let text = format!("serial {} at {}", bundle.generation.leaf.serial, source.issuer.name());
         self.report.step(StepKind::Distrusted, format!("revoked: {text}")).await;
-        self.look(&http, chain, &anchors, true).await?.ok_or_else(unfound)
+        self.look(&http, &chain, &anchors, true).await?.ok_or_else(unfound)
     }
 
     /// The same with a CA of the drill, whose pages are in memory.

@@ -15,7 +15,7 @@ const MAX_CONNECTIONS: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Hands each connection to `serve`, which must end by itself, until `shutdown`.
-pub(in crate::issuer) async fn accept<F, R>(listener: TcpListener, shutdown: CancellationToken, serve: F)
+pub(crate) async fn accept<F, R>(listener: TcpListener, shutdown: CancellationToken, serve: F)
 where
     F: Fn(TcpStream) -> R,
     R: Future<Output = ()> + Send + 'static,

@@ -2,7 +2,7 @@
 
 pub mod acme;
 pub mod internal;
-mod listen;
+pub(crate) mod listen;
 
 use std::time::Duration;
 
@@ -149,6 +149,22 @@ pub enum ErrorClass {
     Refused,
     /// The order named by [`OrderRequest::resume`] is gone or can no longer succeed: place a new one.
     OrderLost,
+}
+
+impl ErrorClass {
+    /// In snake case, as metrics name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Ours => "ours",
+            Self::Identifier => "identifier",
+            Self::Account => "account",
+            Self::Ca => "ca",
+            Self::Refused => "refused",
+            Self::OrderLost => "order_lost",
+        }
+    }
 }
 
 /// Why no certificate was obtained.

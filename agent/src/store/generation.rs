@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use x509_parser::pem::Pem;
 use zeroize::Zeroizing;
 
-use super::{StoreError, check_private, durable};
+use super::{Chain, StoreError, check_private, durable};
 use crate::keys::KeyType;
+
+const NO_CERTIFICATE: &str = "no PEM block CERTIFICATE in it";
 
 const KEY: &str = "privkey.pem";
 const CHAIN: &str = "fullchain.pem";
@@ -73,12 +75,10 @@ fn digest(text: impl AsRef<[u8]>) -> String {
 
 /// A generation as it is stored, whole and checked.
 pub struct Generation {
-    /// Name of the certificate.
-    pub certificate: String,
     /// Its number.
     pub number: u64,
-    /// DER, leaf first.
-    pub chain: Vec<CertificateDer<'static>>,
+    /// Leaf, and what stands above it.
+    pub chain: Chain,
     /// PKCS#8 DER, wiped on drop.
     pub key: Zeroizing<Vec<u8>>,
     /// Where it came from.
@@ -91,7 +91,6 @@ pub struct Generation {
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Generation")
-            .field("certificate", &self.certificate)
             .field("number", &self.number)
             .field("serial", &self.leaf.serial)
             .finish_non_exhaustive()
@@ -117,7 +116,7 @@ impl Generation {
         (self.not_before()..=self.not_after()).contains(&now)
     }
 
-    pub(super) fn read(dir: &Path, certificate: &str, number: u64) -> Result<Self, StoreError> {
+    pub(super) fn read(dir: &Path, number: u64) -> Result<Self, StoreError> {
         let key_path = dir.join(KEY);
         let key_pem = Zeroizing::new(required(&key_path)?);
         check_private(&key_path)?;
@@ -138,7 +137,8 @@ impl Generation {
             let detail = format!("it is not the file that was stored: its SHA-256 is not that of {METADATA}");
             return Err(StoreError::damaged(&chain_path, detail));
         }
-        Ok(Self { certificate: certificate.to_owned(), number, chain, key, metadata, leaf })
+        let chain = Chain::of(chain).ok_or_else(|| StoreError::damaged(&chain_path, NO_CERTIFICATE))?;
+        Ok(Self { number, chain, key, metadata, leaf })
     }
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn chain_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
             chain.push(CertificateDer::from(block.contents));
         }
     }
-    if chain.is_empty() { Err("no PEM block CERTIFICATE in it".to_owned()) } else { Ok(chain) }
+    if chain.is_empty() { Err(NO_CERTIFICATE.to_owned()) } else { Ok(chain) }
 }
 
 /// PEM text of certificates, 64 characters a line (RFC 7468).

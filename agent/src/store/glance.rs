@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CertificateStore, Journal, Loaded, StoreError, durable};
+use super::{CertificateStore, Journal, Loaded, Place, StoreError, durable};
 
 /// What there is of one certificate.
 #[derive(Debug, Default)]
@@ -19,14 +19,14 @@ impl Glance {
     /// # Errors
     /// [`StoreError`]: a directory cannot be read, or others may read a key.
     pub(crate) fn at(state_dir: &Path, name: &str) -> Result<Self, StoreError> {
-        let dir = state_dir.join("certificates").join(name);
+        let own = CertificateStore { name: name.into(), place: Place::new(state_dir) };
+        let dir = own.dir();
         if !dir.join("generations").is_dir() {
             return Ok(Self::default());
         }
-        let own = CertificateStore { name: name.to_owned(), live: state_dir.join("live").join(name), dir };
         // A damaged memory is the agent's to tell.
-        let memory = durable::read(&own.dir.join("memory.json"))?;
+        let memory = durable::read(&dir.join("memory.json"))?;
         let memory = memory.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        Ok(Self { loaded: own.load(&memory)?, ordering: Journal::is_in(&own.dir)? })
+        Ok(Self { loaded: own.load(&memory)?, ordering: Journal::is_in(&dir)? })
     }
 }

@@ -13,6 +13,7 @@
 //!   accounts/ISSUER, ca/ISSUER            kept by the issuers
 //! ```
 
+mod chain;
 pub mod durable;
 mod evidence;
 pub(crate) mod faults;
@@ -24,11 +25,14 @@ mod journal;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use sealwire_proto::socket::OwnedLock;
 
 pub use crate::lifecycle::{Failure, Memory, Quarantine};
+use chain::Aboves;
+pub use chain::Chain;
 pub use durable::StoreError;
 pub(crate) use generation::chain_from_pem;
 pub use generation::{Generation, Metadata, New, pem_of};
@@ -42,8 +46,21 @@ const KEPT_GENERATIONS: usize = 3;
 /// The state directory, owned by this process.
 #[derive(Debug)]
 pub struct Store {
-    dir: PathBuf,
+    place: Arc<Place>,
     _lock: OwnedLock,
+}
+
+/// What the parts of all certificates have in common.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    aboves: Aboves,
+}
+
+impl Place {
+    fn new(dir: &Path) -> Arc<Self> {
+        Arc::new(Self { dir: dir.to_owned(), aboves: Aboves::default() })
+    }
 }
 
 impl Store {
@@ -61,13 +78,13 @@ impl Store {
             .map_err(|pid| StoreError::InUse { dir: dir.to_owned(), pid })?;
         durable::create_dir(&dir.join("certificates"))?;
         durable::create_dir(&dir.join("live"))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { place: Place::new(dir), _lock: lock })
     }
 
     /// The state directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.place.dir
     }
 
     /// The part of one certificate; made if it is not there.
@@ -75,9 +92,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn certificate(&self, name: &str) -> Result<CertificateStore, StoreError> {
-        let dir = self.dir.join("certificates").join(name);
-        durable::create_dir(&dir.join("generations"))?;
-        let own = CertificateStore { name: name.to_owned(), dir, live: self.dir.join("live").join(name) };
+        let own = CertificateStore { name: name.into(), place: Arc::clone(&self.place) };
+        durable::create_dir(&own.dir().join("generations"))?;
         own.sweep();
         Ok(own)
     }
@@ -88,7 +104,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::System`].
     pub fn load_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        load_json(&self.dir.join(name))
+        load_json(&self.place.dir.join(name))
     }
 
     /// Writes a JSON document, durably.
@@ -96,16 +112,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::System`].
     pub fn save_json<T: serde::Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
-        save_json(&self.dir.join(name), value)
+        save_json(&self.place.dir.join(name), value)
     }
 }
 
 /// What is stored about one certificate.
 #[derive(Clone, Debug)]
 pub struct CertificateStore {
-    name: String,
-    dir: PathBuf,
-    live: PathBuf,
+    name: Arc<str>,
+    place: Arc<Place>,
 }
 
 /// What was found at the start.
@@ -120,8 +135,18 @@ pub struct Loaded {
 impl CertificateStore {
     /// Its directory.
     #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    pub fn dir(&self) -> PathBuf {
+        self.place.dir.join("certificates").join(&*self.name)
+    }
+
+    /// The name of the certificate.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where other servers find what is current.
+    fn live(&self) -> PathBuf {
+        self.place.dir.join("live").join(&*self.name)
     }
 
     /// Loads what is current. Damage is told, not fatal, and nothing is removed.
@@ -138,7 +163,7 @@ impl CertificateStore {
             },
             // Nothing was ever current, or somebody removed the link.
             Ok(None) if self.newest_whole(memory, |_| true)?.is_none() => return Ok(Loaded::default()),
-            Ok(None) => (0, format!("{} is missing", self.dir.join("current").display())),
+            Ok(None) => (0, format!("{} is missing", self.dir().join("current").display())),
             Err(error @ StoreError::Damaged { .. }) => (0, error.to_string()),
             Err(error) => return Err(error),
         };
@@ -167,7 +192,7 @@ impl CertificateStore {
     pub fn put(&self, generation: &New<'_>) -> Result<Generation, StoreError> {
         let number = self.numbers()?.last().copied().unwrap_or(0) + 1;
         let place = self.generation_dir(number);
-        let new = self.dir.join("generations").join(".new");
+        let new = self.dir().join("generations").join(".new");
         durable::remove_tree(&new)?;
         durable::create_dir(&new)?;
         let stored = generation.write(&new, &self.name, number).and_then(|()| durable::rename(&new, &place));
@@ -185,29 +210,29 @@ impl CertificateStore {
     /// [`StoreError`]; the generation that was current is current still.
     pub fn make_current(&self, number: u64) -> Result<(), StoreError> {
         let target = Path::new("generations").join(format!("{number:06}"));
-        let link = self.dir.join("current");
+        let link = self.dir().join("current");
         if std::fs::symlink_metadata(&link).is_ok_and(|found| !found.is_symlink()) {
             // A link cannot be renamed over a directory; whatever it is, it is not ours to remove.
             move_aside(&link, "not a symbolic link")?;
         }
         durable::point(&link, &target)?;
-        if std::fs::symlink_metadata(&self.live).is_err() {
-            let target = Path::new("../certificates").join(&self.name).join("current");
-            durable::point(&self.live, &target)?;
+        if std::fs::symlink_metadata(self.live()).is_err() {
+            let target = Path::new("../certificates").join(&*self.name).join("current");
+            durable::point(&self.live(), &target)?;
         }
         if let Err(error) = self.prune(number) {
             // The new generation is in place: old ones that stay for longer are no reason to fail.
-            tracing::warn!(certificate = self.name, %error, "old generations stay");
+            tracing::warn!(certificate = &*self.name, %error, "old generations stay");
         }
         Ok(())
     }
 
     /// Removes what a crash left half-written; what cannot be removed is overwritten by the next attempt.
     fn sweep(&self) {
-        let _ = durable::remove_tree(&self.dir.join("generations/.new"));
-        let live = self.live.with_file_name(format!("{}.tmp", self.name));
+        let _ = durable::remove_tree(&self.dir().join("generations/.new"));
+        let live = self.live().with_file_name(format!("{}.tmp", self.name));
         for name in ["current", "order.json", "order.pem", "memory.json"] {
-            let _ = durable::remove(&self.dir.join(format!("{name}.tmp")));
+            let _ = durable::remove(&self.dir().join(format!("{name}.tmp")));
         }
         let _ = durable::remove(&live);
     }
@@ -217,7 +242,9 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError::Damaged`] and the like.
     pub fn generation(&self, number: u64) -> Result<Generation, StoreError> {
-        Generation::read(&self.generation_dir(number), &self.name, number)
+        let mut generation = Generation::read(&self.generation_dir(number), number)?;
+        generation.chain = self.place.aboves.share(generation.chain);
+        Ok(generation)
     }
 
     /// Keeps what a CA issued and the gate refused, for people; returns where.
@@ -230,7 +257,7 @@ impl CertificateStore {
         reason: &str,
         at: jiff::Timestamp,
     ) -> Result<PathBuf, StoreError> {
-        evidence::keep(&self.dir, chain, reason, at)
+        evidence::keep(&self.dir(), chain, reason, at)
     }
 
     /// The order under way, if there is one.
@@ -238,7 +265,7 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError`].
     pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
-        Journal::load(&self.dir)
+        Journal::load(&self.dir())
     }
 
     /// Writes the order journal; the key first.
@@ -246,7 +273,7 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError`].
     pub fn save_journal(&self, journal: &Journal) -> Result<(), StoreError> {
-        journal.save(&self.dir)
+        journal.save(&self.dir())
     }
 
     /// Forgets the order under way.
@@ -254,7 +281,7 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError`].
     pub fn clear_journal(&self) -> Result<(), StoreError> {
-        Journal::clear(&self.dir)
+        Journal::clear(&self.dir())
     }
 
     /// What the agent remembers about this certificate.
@@ -262,7 +289,7 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError::System`].
     pub fn memory(&self) -> Result<Memory, StoreError> {
-        Ok(load_json(&self.dir.join("memory.json"))?.unwrap_or_default())
+        Ok(load_json(&self.dir().join("memory.json"))?.unwrap_or_default())
     }
 
     /// Writes the memory.
@@ -270,7 +297,7 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError::System`].
     pub fn save_memory(&self, memory: &Memory) -> Result<(), StoreError> {
-        save_json(&self.dir.join("memory.json"), memory)
+        save_json(&self.dir().join("memory.json"), memory)
     }
 
     /// What happened to this certificate, the newest last.
@@ -278,7 +305,7 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError::System`].
     pub fn history(&self) -> Result<Vec<HistoryEntry>, StoreError> {
-        history::load(&self.dir)
+        history::load(&self.dir())
     }
 
     /// Adds to the history; the oldest entries make room.
@@ -286,16 +313,16 @@ impl CertificateStore {
     /// # Errors
     /// [`StoreError::System`].
     pub fn append_history(&self, entry: &HistoryEntry) -> Result<(), StoreError> {
-        history::append(&self.dir, entry)
+        history::append(&self.dir(), entry)
     }
 
     fn generation_dir(&self, number: u64) -> PathBuf {
-        self.dir.join("generations").join(format!("{number:06}"))
+        self.dir().join("generations").join(format!("{number:06}"))
     }
 
     /// The number that `current` points to.
     fn current_number(&self) -> Result<Option<u64>, StoreError> {
-        let link = self.dir.join("current");
+        let link = self.dir().join("current");
         match std::fs::read_link(&link) {
             Ok(target) => {
                 let number = target.file_name().and_then(|name| name.to_str()?.parse().ok());
@@ -313,7 +340,7 @@ impl CertificateStore {
 
     /// Numbers of all stored generations, ascending.
     fn numbers(&self) -> Result<Vec<u64>, StoreError> {
-        let dir = self.dir.join("generations");
+        let dir = self.dir().join("generations");
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(&dir).map_err(StoreError::system("list", &dir))? {
             let entry = entry.map_err(StoreError::system("list", &dir))?;

@@ -49,7 +49,7 @@ fn generations_are_numbered_kept_and_pruned() {
 
     let live = fixture.store.dir().join("live/web");
     let pem = std::fs::read(live.join("fullchain.pem")).unwrap();
-    assert_eq!(chain_from_pem(&pem).unwrap(), loaded.chain);
+    assert_eq!(chain_from_pem(&pem).unwrap(), loaded.chain.to_vec());
     let key = std::fs::metadata(live.join("privkey.pem")).unwrap();
     assert_eq!(key.mode() & 0o777, 0o600);
 
@@ -67,8 +67,8 @@ fn a_stored_but_not_current_generation_changes_nothing() {
     web.make_current(1).unwrap();
     put(&web);
     // A crash between writing and renaming leaves a ".new" that the next attempt replaces.
-    std::fs::create_dir(web.dir.join("generations/.new")).unwrap();
-    std::fs::write(web.dir.join("generations/.new/privkey.pem"), "half").unwrap();
+    std::fs::create_dir(web.dir().join("generations/.new")).unwrap();
+    std::fs::write(web.dir().join("generations/.new/privkey.pem"), "half").unwrap();
     assert_eq!(web.load(&Memory::default()).unwrap().generation.unwrap().number, 1);
     assert_eq!(put(&web).number, 3);
 }
@@ -81,7 +81,7 @@ fn damage_is_told_and_the_newest_whole_generation_is_used() {
         put(&web);
         web.make_current(number).unwrap();
     }
-    let chain = web.dir.join("generations/000003/fullchain.pem");
+    let chain = web.dir().join("generations/000003/fullchain.pem");
     let whole = std::fs::read(&chain).unwrap();
     std::fs::write(&chain, &whole[..whole.len() / 2]).unwrap();
     let loaded = web.load(&Memory::default()).unwrap();
@@ -92,8 +92,8 @@ fn damage_is_told_and_the_newest_whole_generation_is_used() {
     // A key of another generation is damage too, and a quarantined generation is no way out.
     std::fs::write(&chain, &whole).unwrap();
     std::fs::copy(
-        web.dir.join("generations/000001/privkey.pem"),
-        web.dir.join("generations/000003/privkey.pem"),
+        web.dir().join("generations/000001/privkey.pem"),
+        web.dir().join("generations/000003/privkey.pem"),
     )
     .unwrap();
     let quarantine = Quarantine { generation: 2, reason: "x".into(), at: Timestamp::UNIX_EPOCH };
@@ -106,20 +106,20 @@ fn a_chain_that_was_cut_between_two_certificates_is_damage() {
     let fixture = fixture();
     let web = fixture.store.certificate("web").unwrap();
     let first = put(&web);
-    let dir = web.dir.join("generations/000001");
+    let dir = web.dir().join("generations/000001");
     let key_pem = std::fs::read_to_string(dir.join("privkey.pem")).unwrap();
-    let chain = [first.chain[0].clone(), first.chain[0].clone()];
+    let chain = [first.chain.leaf().clone(), first.chain.leaf().clone()];
     let two = web.put(&New { chain: &chain, key_pem: &key_pem, metadata: first.metadata.clone() }).unwrap();
-    assert_eq!((two.chain.len(), &two.metadata), (2, &first.metadata));
-    let place = web.dir.join("generations/000002/fullchain.pem");
+    assert_eq!((two.chain.to_vec().len(), &two.metadata), (2, &first.metadata));
+    let place = web.dir().join("generations/000002/fullchain.pem");
     std::fs::write(&place, pem_of(&chain[..1])).unwrap();
     let error = web.generation(2).unwrap_err().to_string();
     assert!(error.contains("000002/fullchain.pem is damaged"), "{error}");
 
     // Stored before there were digests.
-    let metadata = web.dir.join("generations/000002/metadata.json");
+    let metadata = web.dir().join("generations/000002/metadata.json");
     std::fs::write(metadata, serde_json::to_vec(&first.metadata).unwrap()).unwrap();
-    assert_eq!(web.generation(2).unwrap().chain.len(), 1);
+    assert_eq!(web.generation(2).unwrap().chain.to_vec().len(), 1);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn keys_open_to_others_are_refused_with_the_fix() {
     let web = fixture.store.certificate("web").unwrap();
     put(&web);
     web.make_current(1).unwrap();
-    let key = web.dir.join("generations/000001/privkey.pem");
+    let key = web.dir().join("generations/000001/privkey.pem");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let error = web.load(&Memory::default()).unwrap_err().to_string();
     assert!(error.ends_with(&format!("chmod 0600 {}", key.display())), "{error}");
@@ -168,25 +168,25 @@ fn journal_and_memory_come_back() {
     assert_eq!((back.key_pem, back.order_url), (journal.key_pem, journal.order_url));
     web.clear_journal().unwrap();
     assert!(web.journal().unwrap().is_none());
-    assert!(!web.dir.join("order.pem").exists());
+    assert!(!web.dir().join("order.pem").exists());
 
     let memory = Memory { failures: 3, orders: 9, ..Memory::default() };
     web.save_memory(&memory).unwrap();
     assert_eq!(web.memory().unwrap(), memory);
-    std::fs::write(web.dir.join("memory.json"), "{ half").unwrap();
+    std::fs::write(web.dir().join("memory.json"), "{ half").unwrap();
     assert_eq!(web.memory().unwrap(), Memory::default());
     let aside =
         |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("memory.json.damaged-");
-    assert!(std::fs::read_dir(&web.dir).unwrap().map(Result::unwrap).any(aside));
+    assert!(std::fs::read_dir(web.dir()).unwrap().map(Result::unwrap).any(aside));
 }
 
 #[test]
 fn pem_survives_the_round_trip() {
     let fixture = fixture();
     let generation = put(&fixture.store.certificate("web").unwrap());
-    let pem = pem_of(&generation.chain);
+    let pem = pem_of(&generation.chain.to_vec());
     assert!(pem.lines().all(|line| line.len() <= 64));
-    assert_eq!(chain_from_pem(pem.as_bytes()).unwrap(), generation.chain);
+    assert_eq!(chain_from_pem(pem.as_bytes()).unwrap(), generation.chain.to_vec());
     assert!(chain_from_pem(b"nothing").is_err());
 }
 
@@ -196,7 +196,7 @@ fn a_missing_or_foreign_current_is_damage_and_the_next_generation_mends_it() {
     let web = fixture.store.certificate("web").unwrap();
     put(&web);
     web.make_current(1).unwrap();
-    let link = web.dir.join("current");
+    let link = web.dir().join("current");
     std::fs::remove_file(&link).unwrap();
     let loaded = web.load(&Memory::default()).unwrap();
     assert_eq!(loaded.generation.unwrap().number, 1);

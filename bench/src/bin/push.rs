@@ -53,6 +53,9 @@ async fn run() -> Result<ExitCode> {
             }
         }
     }
+    for peer in &peers {
+        println!("{:<26} {}", peer.name(), peer.prober().negotiated().await.with_context(|| peer.name())?);
+    }
     println!(
         "{ROUNDS} pushes each, by turns; from the hand-over to the end of the first handshake with the new leaf"
     );

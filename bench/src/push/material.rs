@@ -1,7 +1,10 @@
-//! Certificates for the servers that have no agent: of the same shape as ours, a P-256 leaf below an intermediate.
+//! Certificates for the servers that have no agent: of the same shape as ours, a P-256 leaf below a
+//! P-256 intermediate below a P-384 root: what a handshake costs its client is the same everywhere.
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384,
+};
 use sealwire_proto::validate::sha256;
 use time::{Duration, OffsetDateTime};
 
@@ -25,7 +28,8 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Result<Self> {
-        let root = CertifiedIssuer::self_signed(authority("root"), KeyPair::generate()?)?;
+        let root =
+            CertifiedIssuer::self_signed(authority("root"), KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384)?)?;
         let intermediate =
             CertifiedIssuer::signed_by(authority("intermediate"), KeyPair::generate()?, &root)?;
         Ok(Self { root, intermediate })

@@ -225,20 +225,6 @@ fn what_is_no_answer_is_told_apart() {
     assert!(matches!(judge(&critical, &issuer), Err(OcspError::Malformed(_))));
 }
 
-#[test]
-fn the_issuer_is_found_in_the_chain_or_among_the_roots() {
-    let (root, twin) = (authority("root"), authority("root"));
-    let mut params = valid(CertificateParams::default(), "intermediate");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let intermediate = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
-    let anchors = Anchors::from_der([twin.der().clone(), root.der().clone()]).unwrap();
-    let chain = [leaf(&intermediate, &[1]), intermediate.der().clone()];
-    assert_eq!(issuer_of(&chain, &anchors), Some(intermediate.der()));
-    let direct = [leaf(&root, &[1])];
-    assert_eq!(issuer_of(&direct, &anchors), Some(root.der()), "not its twin of the same name");
-    assert_eq!(issuer_of(&chain[..1], &anchors), None);
-}
-
 /// RSA with its NULL parameters, responder certificates, several extensions: what another implementation writes.
 #[test]
 fn responses_of_openssl_are_understood() {

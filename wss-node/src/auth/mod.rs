@@ -1,6 +1,44 @@
-//! What a token says of its bearer.
+//! Who a client is: its token, and what that grants.
+//!
+//! `extract -> Verifier::verify -> Grant`. [`verify`] does the same and counts.
 
+mod claims;
+mod error;
+mod extract;
+mod fault;
+mod introspection;
+mod jwks;
+mod jwt;
+mod keys;
+mod verifier;
+mod web;
+
+pub use error::AuthError;
+pub(crate) use extract::{decoded, extract, loggable};
+pub(crate) use fault::TokenFault;
 use jiff::Timestamp;
+pub(crate) use verifier::Verifier;
+
+use crate::counters::Counters;
+use crate::tenant::Tenant;
+
+/// Checks a token by a tenant's rules, and counts the outcome.
+///
+/// # Errors
+/// [`TokenFault`].
+pub(crate) async fn verify(
+    counters: &Counters,
+    tenant: &Tenant,
+    token: &str,
+    now: Timestamp,
+) -> Result<Grant, TokenFault> {
+    let outcome = tenant.verifier.verify(token, now).await;
+    match &outcome {
+        Ok(_) => Counters::add(&counters.tokens_accepted),
+        Err(fault) => counters.token_refused(*fault),
+    }
+    outcome
+}
 
 /// What a checked token grants.
 #[derive(Clone, Debug, PartialEq, Eq)]

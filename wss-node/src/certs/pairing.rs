@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rustls_pki_types::UnixTime;
 use sealwire_proto::v1;
 use sealwire_proto::v1::{
-    Ack, AgentMessage, Bundle, BundleUse, Commit, Discard, Nack, NackReason, NodeMessage, StaplePolicy,
-    Stapled, Trust, Trusted, agent_message, node_message,
+    Ack, AgentMessage, Bundle, BundleUse, ClientTrust, ClientTrusted, Commit, Discard, Nack, NackReason,
+    NodeMessage, StaplePolicy, Stapled, Trust, Trusted, agent_message, node_message,
 };
 use sealwire_proto::validate::Rejection;
 use tokio::sync::mpsc;
@@ -59,6 +59,7 @@ impl<'a> Pairing<'a> {
             Some(Body::Halt(halt)) => self.node.guard.halt(&halt.by, &halt.reason),
             Some(Body::Resume(resume)) => self.node.guard.resume(&resume.by),
             Some(Body::Trust(trust)) => self.trust(trust).await,
+            Some(Body::ClientTrust(trust)) => self.client_trust(trust).await,
             // From a later version: not for us.
             _ => {}
         }
@@ -237,6 +238,21 @@ impl<'a> Pairing<'a> {
             }
             // Silence is the answer: who rotates a root waits for all to say that they trust it.
             Err(error) => tracing::warn!(issuer, %error, "the roots of an issuer are not taken"),
+        }
+    }
+
+    async fn client_trust(&mut self, trust: ClientTrust) {
+        let roots = trust.roots.len();
+        match self.node.clients.replace(trust.roots) {
+            Ok(digest) => {
+                if roots > 0 {
+                    tracing::info!(roots, "the roots of clients' certificates are in use");
+                }
+                let trusted = ClientTrusted { roots_sha256: digest.to_vec() };
+                answer(&self.answers, node_message::Body::ClientTrusted(trusted)).await;
+            }
+            // Silence is the answer, as above.
+            Err(error) => tracing::warn!(%error, "the roots of clients' certificates are not taken"),
         }
     }
 

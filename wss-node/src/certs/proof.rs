@@ -1,12 +1,12 @@
 //! Proves what was swapped in, and tells agent and readiness what was seen.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire_proto::v1::{NodeMessage, Serving, node_message};
 use tokio::sync::mpsc;
 
+use super::prove::OwnListener;
 use super::receive::{answer, micros};
 use super::served::Served;
 use super::{CertReader, prove};
@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Proof {
     pub(super) served: Arc<Served>,
     pub(super) names: Vec<String>,
-    pub(super) listener: SocketAddr,
+    pub(super) listener: OwnListener,
     pub(super) reader: CertReader,
     pub(super) readiness: Arc<Readiness>,
     pub(super) answers: mpsc::Sender<NodeMessage>,

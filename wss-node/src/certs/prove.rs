@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
+use sealwire_proto::probe::Approach;
 use sealwire_proto::validate::sha256;
 use sealwire_proto::{hex, probe};
 use tokio::time::Instant;
@@ -28,6 +29,15 @@ pub(crate) fn dialable(listening: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listening.port())
 }
 
+/// Where and how handshakes reach the node's own listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnListener {
+    /// One that can be dialled.
+    pub(crate) address: SocketAddr,
+    /// It wants a PROXY header first.
+    pub(crate) proxied: bool,
+}
+
 /// What handshakes saw.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Proven {
@@ -37,19 +47,19 @@ pub(crate) struct Proven {
     pub(crate) staple: Option<[u8; 32]>,
 }
 
-/// Sees leaf, chain and staple of `want` for each of `names` at `address`, within ten seconds.
+/// Sees leaf, chain and staple of `want` for each of `names` at `listener`, within ten seconds.
 ///
 /// # Errors
 /// The last handshake that failed or saw something else, in words.
 pub(crate) async fn served(
-    address: SocketAddr,
+    listener: OwnListener,
     names: &[String],
     want: &Served,
     reader: &CertReader,
 ) -> Result<Proven, String> {
     let end = Instant::now() + PATIENCE;
     loop {
-        match once(address, names, want, reader).await {
+        match once(listener, names, want, reader).await {
             Ok(proven) => return Ok(proven),
             Err(error) if Instant::now() >= end => return Err(error),
             Err(_) => tokio::time::sleep(AGAIN).await,
@@ -59,36 +69,34 @@ pub(crate) async fn served(
 
 /// The same with one handshake for each name.
 pub(crate) async fn once(
-    address: SocketAddr,
+    listener: OwnListener,
     names: &[String],
     want: &Served,
     reader: &CertReader,
 ) -> Result<Proven, String> {
-    look(address, names, want, Some(reader)).await
+    look(listener, names, want, Some(reader)).await
 }
 
 /// Sees the shadow of a drill for each of `names`.
 ///
 /// # Errors
 /// As above.
-pub(crate) async fn shadow(address: SocketAddr, names: &[String], want: &Served) -> Result<Proven, String> {
-    look(address, names, want, None).await
+pub(crate) async fn shadow(listener: OwnListener, names: &[String], want: &Served) -> Result<Proven, String> {
+    look(listener, names, want, None).await
 }
 
 /// One handshake for each name: an ordinary one, or a drill's without a `reader`.
 async fn look(
-    address: SocketAddr,
+    listener: OwnListener,
     names: &[String],
     want: &Served,
     reader: Option<&CertReader>,
 ) -> Result<Proven, String> {
-    let address = address.to_string();
+    let OwnListener { address, proxied } = listener;
+    let (address, approach) = (address.to_string(), Approach { drill: reader.is_none(), proxied });
     let mut proven = Proven { took: Duration::ZERO, staple: None };
     for name in names {
-        let seen = match reader {
-            Some(_) => probe::handshake(&address, name, HANDSHAKE_TIMEOUT).await,
-            None => probe::drill(&address, name, HANDSHAKE_TIMEOUT).await,
-        };
+        let seen = probe::look(&address, name, HANDSHAKE_TIMEOUT, approach).await;
         let seen = seen.map_err(|error| error.to_string())?;
         if seen.leaf_sha256 != want.leaf.sha256 {
             return Err(other_leaf(name, seen.leaf_sha256, reader));

@@ -1,7 +1,6 @@
 //! The node's end of the delivery socket: dial, say what is held, take messages, and dial again whenever the agent
 //! is gone. What is served goes on meanwhile.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +16,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::backoff::Backoff;
 use super::pairing::Pairing;
+use super::prove::OwnListener;
 use super::served::{Served, seconds};
 use super::validate::Validator;
 use super::{CertReader, CertWriter};
+use crate::client_auth::ClientCertificates;
 use crate::counters::Counters;
 use crate::guard::Guard;
 use crate::readiness::Readiness;
@@ -37,13 +38,14 @@ pub(crate) struct Receiver {
     node_id: String,
     server_names: Vec<String>,
     socket: PathBuf,
-    pub(super) listener: SocketAddr,
+    pub(super) listener: OwnListener,
     pub(super) validator: Validator,
     pub(super) writer: CertWriter,
     pub(super) reader: CertReader,
     pub(super) readiness: Arc<Readiness>,
     counters: Arc<Counters>,
     pub(super) guard: Arc<Guard>,
+    pub(super) clients: Arc<ClientCertificates>,
     /// Told when the first certificate is in.
     pub(super) armed: tokio::sync::watch::Sender<bool>,
 }
@@ -52,7 +54,7 @@ impl Receiver {
     /// What takes certificates for a node that handshakes reach at `listener`.
     pub(crate) fn new(
         node: &Node,
-        listener: SocketAddr,
+        listener: OwnListener,
         validator: Validator,
         writer: CertWriter,
         armed: tokio::sync::watch::Sender<bool>,
@@ -68,6 +70,7 @@ impl Receiver {
             readiness: Arc::clone(&node.readiness),
             counters: Arc::clone(&node.counters),
             guard: Arc::clone(&node.guard),
+            clients: Arc::clone(&node.clients),
             armed,
         }
     }
@@ -101,8 +104,8 @@ impl Receiver {
             protocol_version: PROTOCOL_VERSION,
             server_names: self.server_names.clone(),
             holds: self.reader.holds(seconds(UnixTime::now())),
-            listeners: vec![self.listener.to_string()],
-            proxied: Vec::new(),
+            listeners: vec![self.listener.address.to_string()],
+            proxied: self.listener.proxied.then(|| self.listener.address.to_string()).into_iter().collect(),
         };
         // The queue is empty: this cannot fail.
         let _ = sender.try_send(message(node_message::Body::Hello(hello)));

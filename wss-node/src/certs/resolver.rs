@@ -16,6 +16,7 @@ use sealwire_proto::v1::Held;
 
 use super::served::{Served, seconds};
 use super::shadow::Shadows;
+use crate::config::UnknownSni;
 
 /// All that is served at one instant, with the index that handshakes use.
 #[derive(Debug, Default)]
@@ -33,7 +34,8 @@ struct ServedSet {
 pub(crate) fn live(server_names: Vec<String>) -> (CertWriter, CertReader) {
     let set = Arc::new(ArcSwap::from_pointee(ServedSet::default()));
     let shadows = Shadows::default();
-    (CertWriter { set: Arc::clone(&set), server_names }, CertReader { set, shadows })
+    let reader = CertReader { set: Arc::clone(&set), shadows, unknown_sni: UnknownSni::Refuse };
+    (CertWriter { set, server_names }, reader)
 }
 
 /// The end that changes what is served. There is one, so that no swap is lost.
@@ -48,6 +50,7 @@ pub(crate) struct CertWriter {
 pub(crate) struct CertReader {
     set: Arc<ArcSwap<ServedSet>>,
     shadows: Shadows,
+    unknown_sni: UnknownSni,
 }
 
 impl CertWriter {
@@ -103,7 +106,27 @@ impl ServedSet {
     }
 }
 
+impl ServedSet {
+    /// What a client gets that asks for this name, or for none.
+    fn answer(&self, name: Option<&str>, unknown: UnknownSni) -> Option<&Arc<Served>> {
+        let Some(name) = name else { return self.default.as_ref() };
+        self.find(name).or_else(|| self.default.as_ref().filter(|_| unknown == UnknownSni::Default))
+    }
+}
+
 impl CertReader {
+    /// As this, with another answer to names that nobody here has a certificate for.
+    pub(crate) fn for_unknown(self, unknown_sni: UnknownSni) -> Self {
+        Self { unknown_sni, ..self }
+    }
+
+    /// The name that a client asks for in vain.
+    pub(crate) fn lacks(&self, hello: &ClientHello<'_>) -> Option<String> {
+        let name = hello.server_name()?;
+        let found = is_drill(hello) || self.set.load().answer(Some(name), self.unknown_sni).is_some();
+        (!found).then(|| name.to_owned())
+    }
+
     /// What a Hello says is held.
     pub(crate) fn holds(&self, now: i64) -> Vec<Held> {
         self.set.load().by_certificate.values().map(|served| served.held(now)).collect()
@@ -147,17 +170,17 @@ impl CertReader {
 impl ResolvesServerCert for CertReader {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let now = seconds(UnixTime::now());
-        if hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == DRILL_ALPN)) {
+        if is_drill(&hello) {
             let shadow = self.shadows.find(hello.server_name(), Instant::now())?;
             return Some(Arc::clone(shadow.key(now)));
         }
         let set = self.set.load();
-        let found = match hello.server_name() {
-            Some(name) => set.find(name),
-            None => set.default.as_ref(),
-        };
-        found.map(|served| Arc::clone(served.key(now)))
+        set.answer(hello.server_name(), self.unknown_sni).map(|served| Arc::clone(served.key(now)))
     }
+}
+
+fn is_drill(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == DRILL_ALPN))
 }
 
 #[cfg(test)]
@@ -184,6 +207,16 @@ mod tests {
         assert_eq!(found("w.example"), None);
         assert_eq!(found("z.y.w.example"), None);
         assert_eq!(set.default.as_ref().unwrap().certificate, "two");
+    }
+
+    #[test]
+    fn an_unknown_name_gets_what_the_operator_says() {
+        let (mut writer, reader) = live(vec!["a.example".into()]);
+        writer.swap_in(served("one", 1, &["a.example"]));
+        let set = reader.set.load();
+        let found = |unknown| set.answer(Some("b.example"), unknown).map(|served| served.generation);
+        assert_eq!((found(UnknownSni::Refuse), found(UnknownSni::Default)), (None, Some(1)));
+        assert!(set.answer(None, UnknownSni::Refuse).is_some());
     }
 
     #[test]

@@ -48,19 +48,13 @@ pub(crate) fn seconds(now: UnixTime) -> i64 {
 
 impl Served {
     /// A generation that passed its checks, without a staple.
-    pub(crate) fn new(
-        certificate: String,
-        generation: u64,
-        checked: Checked,
-        issuer: Option<CertificateDer<'static>>,
-        stapling: Stapling,
-    ) -> Self {
+    pub(crate) fn new(certificate: String, generation: u64, checked: Checked, stapling: Stapling) -> Self {
         Self {
             certificate,
             generation,
             chain_sha256: digest_of_all(&checked.certified_key.cert),
             leaf: checked.leaf,
-            issuer,
+            issuer: checked.issuer,
             stapling,
             bare: checked.certified_key,
             stapled: None,

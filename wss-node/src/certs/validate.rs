@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use sealwire_proto::anchors::{AnchorError, Anchors};
-use sealwire_proto::ocsp::issuer_of;
 use sealwire_proto::v1::{self, Bundle, NackReason, StaplePolicy};
 use sealwire_proto::validate::{self, Names, Rejection};
 use zeroize::Zeroizing;
@@ -55,11 +54,10 @@ impl Validator {
         };
         let key = PrivatePkcs8KeyDer::from(key.as_slice());
         let checked = validate::validate(&chain, &key, Names::Any(&self.server_names), anchors, now)?;
-        let issuer = issuer_of(&chain, anchors).cloned();
         let policy = bundle.staple_policy();
         let stapling = Stapling { policy, grace_s: 0, covered_until: seconds(now) };
         let certificate = std::mem::take(&mut bundle.certificate);
-        let served = Served::new(certificate, bundle.generation, checked, issuer, stapling);
+        let served = Served::new(certificate, bundle.generation, checked, stapling);
         let response = std::mem::take(&mut bundle.staple);
         let staple = match policy {
             StaplePolicy::Unspecified => None,

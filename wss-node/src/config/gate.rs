@@ -7,13 +7,17 @@ use std::time::Duration;
 use sealwire_config::{Fault, absolute_path, duration};
 use serde::Deserialize;
 
+use super::listen::check_endpoint;
+use crate::host::HostPattern;
+use crate::origin::OriginPattern;
+
 /// `[gate]`: which upgrades are let through before a token is looked at.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GateConfig {
     /// Origins of web pages: `https://app.example.com`, `https://*.example.com`, or `*` for all. Empty: only pages of the
     /// very host that is connected to.
-    pub origins: Vec<String>,
+    pub origins: Vec<OriginPattern>,
     /// Lets in clients that send no Origin: those that are no browsers.
     pub allow_missing_origin: bool,
     /// Refuses clients that offer no subprotocol.
@@ -152,7 +156,7 @@ pub struct TenantConfig {
     pub name: String,
     /// Host names that are its own; `*.example.com` among them.
     #[serde(default)]
-    pub hosts: Vec<String>,
+    pub hosts: Vec<HostPattern>,
     /// Path of its WebSocket endpoint; unset: `listen.path`, told apart by the host.
     pub path: Option<String>,
     /// Put before the names of its channels, unseen by its clients, so that tenants never share one.
@@ -167,12 +171,18 @@ pub struct TenantConfig {
     pub token: Option<TokenConfig>,
 }
 
-/// What the types cannot say, of all tenants.
-pub(super) fn check(gate: &GateConfig, token: &TokenConfig, tenants: &[TenantConfig]) -> Result<(), Fault> {
+/// What the types cannot say, of all tenants; `path` is that of everybody's endpoint.
+pub(super) fn check(
+    gate: &GateConfig,
+    token: &TokenConfig,
+    tenants: &[TenantConfig],
+    path: &str,
+) -> Result<(), Fault> {
     gate.check(&["gate"])?;
     token.check(&["token"])?;
     let mut names = BTreeSet::new();
-    let mut places = BTreeSet::new();
+    // Of those without hosts, everybody is the first.
+    let mut places = BTreeSet::from([(None, path)]);
     for (position, tenant) in tenants.iter().enumerate() {
         let position = position.to_string();
         let key = ["tenant", position.as_str()];
@@ -187,14 +197,18 @@ pub(super) fn check(gate: &GateConfig, token: &TokenConfig, tenants: &[TenantCon
         if tenant.hosts.is_empty() && tenant.path.is_none() {
             return Err(Fault::new(&key, "expected hosts or a path, by which its clients are known"));
         }
-        if tenant.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
-            return Err(Fault::new(&at("path"), "expected a path that begins with \"/\""));
+        let own = tenant.path.as_deref().unwrap_or(path);
+        check_endpoint(&at("path"), own)?;
+        if tenant.hosts.is_empty() && !places.insert((None, own)) {
+            let message =
+                format!("\"{own}\" is everybody's or another tenant's: give it hosts or another path");
+            return Err(Fault::new(&at("path"), message));
         }
-        let hosts = if tenant.hosts.is_empty() { vec![String::new()] } else { tenant.hosts.clone() };
-        for host in hosts {
-            if !places.insert((host.to_ascii_lowercase(), tenant.path.clone())) {
-                let message = format!("\"{host}\" with the same path belongs to another tenant already");
-                return Err(Fault::new(&at("hosts"), message));
+        for (position, host) in tenant.hosts.iter().enumerate() {
+            if !places.insert((Some(host), own)) {
+                let position = position.to_string();
+                let message = format!("belongs with \"{own}\" to another tenant, or is there twice");
+                return Err(Fault::new(&["tenant", key[1], "hosts", &position], message));
             }
         }
         if let Some(gate) = &tenant.gate {
@@ -218,12 +232,6 @@ impl GateConfig {
         for (name, code) in codes {
             if !(4000..=4999).contains(&code) {
                 return Err(Fault::new(&at(name), format!("{code} is out of range, expected 4000 to 4999")));
-            }
-        }
-        for origin in &self.origins {
-            if origin != "*" && !origin.contains("://") {
-                let message = format!("\"{origin}\": expected an origin such as https://app.example.com");
-                return Err(Fault::new(&at("origins"), message));
             }
         }
         Ok(())

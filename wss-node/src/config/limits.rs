@@ -17,9 +17,9 @@ pub struct LimitsConfig {
     pub accepts_burst_per_ip: u32,
     /// Connections of all peers that are not authenticated sessions yet.
     pub unauthenticated: u32,
-    /// Messages of one session in a second, on average.
+    /// Commands of one session in a second, on average; several may come in one WebSocket message.
     pub messages_per_second: u32,
-    /// How many more may come at once.
+    /// How many may come at once.
     pub messages_burst: u32,
 }
 

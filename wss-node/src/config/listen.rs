@@ -1,12 +1,14 @@
 //! `[listen]`, `[plain]` and `[proxy]`: where connections come from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use sealwire_config::{Fault, absolute_path, duration};
 use serde::Deserialize;
+
+use crate::upgrade::{check, health};
 
 /// `[listen]`
 #[derive(Clone, Debug, Deserialize)]
@@ -128,11 +130,25 @@ pub enum ForwardedHeader {
     XRealIp,
 }
 
+/// Paths that answer something else on every listener.
+const TAKEN: [&str; 3] = [health::LIVE, health::READY, check::PATH];
+
+/// A path for an endpoint.
+pub(super) fn check_endpoint(key: &[&str], path: &str) -> Result<(), Fault> {
+    let sound = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
+    if !path.starts_with('/') || !path.bytes().all(sound) {
+        let message = format!("\"{path}\": expected a path that begins with \"/\", without \"?\" and \"#\"");
+        return Err(Fault::new(key, message));
+    }
+    if TAKEN.contains(&path) {
+        return Err(Fault::new(key, format!("\"{path}\" answers something else: choose another path")));
+    }
+    Ok(())
+}
+
 impl ListenConfig {
     pub(super) fn check(&self) -> Result<(), Fault> {
-        if !self.path.starts_with('/') {
-            return Err(Fault::new(&["listen", "path"], "expected a path that begins with \"/\""));
-        }
+        check_endpoint(&["listen", "path"], &self.path)?;
         if let Some(path) = &self.client_roots {
             absolute_path(&["listen", "client_roots"], path)?;
         }
@@ -141,6 +157,12 @@ impl ListenConfig {
 }
 
 impl ProxyConfig {
+    /// Whether an address is that of a proxy whose word counts.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+
     /// `plain` and `listen` as configured, for what must go together.
     pub(super) fn check(&self, listen: &ListenConfig, plain: Option<&PlainConfig>) -> Result<(), Fault> {
         let needs = plain.map(|_| "plain").or_else(|| {
@@ -150,6 +172,11 @@ impl ProxyConfig {
         if let Some(needs) = needs.filter(|_| self.trusted.is_empty()) {
             let message = format!("is empty, but {needs} lets in trusted proxies only; list their networks");
             return Err(Fault::new(&["proxy", "trusted"], message));
+        }
+        if plain.is_some() && listen.client_auth == ClientAuth::Required {
+            let message = "cannot be \"required\" together with [plain], where the proxy ends TLS and no certificate \
+                           is seen";
+            return Err(Fault::new(&["listen", "client_auth"], message));
         }
         if plain.is_some_and(|plain| plain.address == listen.address) {
             return Err(Fault::new(

@@ -21,9 +21,14 @@ pub use listen::{
 };
 use rustls_pki_types::ServerName;
 pub use sealwire_config::{ConfigError, Log};
-use sealwire_config::{Fault, absolute_path, duration};
+use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
 use serde::Deserialize;
 pub use telemetry::{AuditConfig, OtlpProtocol, TelemetryConfig};
+
+use crate::tenant::Tenants;
+
+pub use crate::host::HostPattern;
+pub use crate::origin::OriginPattern;
 
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sealwire/wss-node.toml";
@@ -125,6 +130,11 @@ pub struct SessionConfig {
     /// How long one write may take.
     #[serde(deserialize_with = "duration")]
     pub write_timeout: Duration,
+    /// From the first byte of a message to its last.
+    #[serde(deserialize_with = "duration")]
+    pub message_timeout: Duration,
+    /// Fragments of one message.
+    pub message_fragments: u32,
     /// Subscriptions of one session.
     pub channels: usize,
     /// Longest name of a channel, in bytes.
@@ -140,6 +150,8 @@ impl Default for SessionConfig {
             ping_interval: Duration::from_secs(25),
             pong_timeout: Duration::from_secs(8),
             write_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(30),
+            message_fragments: 64,
             channels: 128,
             channel_name_bytes: 255,
         }
@@ -169,7 +181,7 @@ impl Default for AdminConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
     /// Between the end of readiness and the first close, for load balancers to notice.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "duration_or_zero")]
     pub delay: Duration,
     /// Sessions are closed at an even rate within this time, or faster if so few that other nodes take them easily.
     #[serde(deserialize_with = "duration")]
@@ -204,7 +216,10 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
-        Self::from_text(path, &text)
+        let config = Self::from_text(path, &text)?;
+        // Files that are named for tokens are read here too, so that a fault is told with its line.
+        Tenants::new(&config).map_err(|error| ConfigError::from_fault(path, &text, error.fault()))?;
+        Ok(config)
     }
 
     /// As [`Config::load`], from text that was read already; `path` is for messages.
@@ -270,7 +285,7 @@ impl Config {
         }
         self.breaker.check()?;
         self.log.check()?;
-        gate::check(&self.gate, &self.token, &self.tenant)
+        gate::check(&self.gate, &self.token, &self.tenant, &self.listen.path)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use sealwire_config::{Fault, absolute_path, duration};
 use serde::Deserialize;
 
@@ -19,8 +20,11 @@ pub struct TelemetryConfig {
     pub headers: BTreeMap<String, String>,
     /// PEM file with the collector's roots; unset: those of the system.
     pub roots: Option<PathBuf>,
-    /// Share of connections that are traced, 0 to 1, unless the client's own trace decides.
+    /// Share of connections that are traced, 0 to 1, where the client's own trace does not decide.
     pub sample: f64,
+    /// Connections in a second that are traced because their client's own trace is sampled; what is more falls under
+    /// `sample`. 0: clients have no say.
+    pub parents_per_second: u32,
     /// Sends spans.
     pub traces: bool,
     /// Sends metrics.
@@ -43,6 +47,7 @@ impl Default for TelemetryConfig {
             headers: BTreeMap::new(),
             roots: None,
             sample: 0.01,
+            parents_per_second: 10,
             traces: true,
             metrics: true,
             logs: true,
@@ -91,6 +96,13 @@ impl TelemetryConfig {
         if !(0.0..=1.0).contains(&self.sample) {
             let message = format!("{} is out of range, expected 0 to 1", self.sample);
             return Err(Fault::new(&["telemetry", "sample"], message));
+        }
+        for (name, value) in &self.headers {
+            if name.parse::<HeaderName>().is_err() || value.parse::<HeaderValue>().is_err() {
+                // Not the value: it may be a secret.
+                let message = "expected the name of an HTTP header and a printable value";
+                return Err(Fault::new(&["telemetry", "headers", name], message));
+            }
         }
         if let Some(path) = &self.roots {
             absolute_path(&["telemetry", "roots"], path)?;

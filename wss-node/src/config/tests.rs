@@ -15,6 +15,8 @@ fn example_is_sound_and_defaults_are_filled_in() {
         Config::from_text(Path::new("n.toml"), "server_names = [\"localhost\"]\n[token]\nanonymous = true")
             .unwrap();
     assert!(!config.node_id.is_empty());
+    let at_once = "server_names = [\"a\"]\n[token]\nanonymous = true\n[drain]\ndelay = \"0s\"";
+    assert_eq!(Config::from_text(Path::new("n.toml"), at_once).unwrap().drain.delay, Duration::ZERO);
     assert_eq!(config.session.ping_interval, Duration::from_secs(25));
 }
 
@@ -50,6 +52,11 @@ fn errors_name_file_line_and_key() {
             "n.toml: proxy.trusted: is empty, but plain",
         ),
         (
+            "server_names = [\"a\"]\n[listen]\nclient_auth = \"required\"\n[plain]\naddress = \"127.0.0.1:1\"\n\
+             [proxy]\ntrusted = [\"10.0.0.0/8\"]",
+            "n.toml:3: listen.client_auth: cannot be \"required\" together with [plain]",
+        ),
+        (
             "server_names = [\"a\"]\n[token]\njwks = \"http://far.example/\"",
             "n.toml:3: token.jwks: \"http://far.example/\": expected https",
         ),
@@ -57,6 +64,31 @@ fn errors_name_file_line_and_key() {
             "server_names = [\"a\"]\n[gate]\nclose_limit = 1000",
             "n.toml:3: gate.close_limit: 1000 is out of range",
         ),
+        (
+            "server_names = [\"a\"]\n[gate]\norigins = [\"https://a.example\",\n\"https://a.example/x\"]",
+            "n.toml:4: gate.origins.1: \"https://a.example/x\": expected an origin",
+        ),
+        (
+            "server_names = [\"a\"]\n[[tenant]]\nname = \"t\"\n[tenant.gate]\norigins = [\"a.example\"]",
+            "n.toml:5: tenant.0.gate.origins.0: \"a.example\": expected an origin",
+        ),
+        (
+            "server_names = [\"a\"]\n[[tenant]]\nname = \"t\"\nhosts = [\"a b\"]",
+            "n.toml:4: tenant.0.hosts.0: \"a b\": expected a host",
+        ),
+        (
+            "server_names = [\"a\"]\n[token]\nanonymous = true\n[[tenant]]\nname = \"t\"\npath = \"/connection/websocket\"",
+            "n.toml:6: tenant.0.path: \"/connection/websocket\" is everybody's",
+        ),
+        (
+            "server_names = [\"a\"]\n[token]\nanonymous = true\n[[tenant]]\nname = \"t\"\nhosts = [\"a\", \"A\"]",
+            "n.toml:6: tenant.0.hosts.1: belongs with",
+        ),
+        (
+            "server_names = [\"a\"]\n[listen]\npath = \"/connect/check\"",
+            "n.toml:3: listen.path: \"/connect/check\" answers something else",
+        ),
+        ("server_names = [\"a\"]\n[listen]\npath = \"/a?b\"", "n.toml:3: listen.path: \"/a?b\": expected"),
         ("server_names = [\"a\"]\n[telemetry]\nsample = 2", "n.toml:3: telemetry.sample: 2"),
         ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
     ];

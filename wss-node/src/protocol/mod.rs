@@ -2,7 +2,10 @@
 //! commands come one or several to a text frame, a line each; replies and pushes go the same way. An empty
 //! object is a ping from here and a pong from the client.
 
+mod close;
+
 use bytes::Bytes;
+pub(crate) use close::{Close, MAX_REASON_BYTES};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,7 +15,7 @@ use serde_json::value::RawValue;
 #[serde(default)]
 pub(crate) struct Command {
     pub(crate) id: u32,
-    pub(crate) connect: Option<IgnoredAny>,
+    pub(crate) connect: Option<Connect>,
     pub(crate) subscribe: Option<OnChannel>,
     pub(crate) unsubscribe: Option<OnChannel>,
     pub(crate) publish: Option<Publish>,
@@ -24,6 +27,14 @@ pub(crate) struct Command {
     rpc: Option<IgnoredAny>,
     refresh: Option<IgnoredAny>,
     sub_refresh: Option<IgnoredAny>,
+}
+
+/// What a client says first.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Connect {
+    /// What it calls itself: `js`, `python` and the like.
+    #[serde(default)]
+    pub(crate) name: String,
 }
 
 /// A command about a channel.
@@ -113,7 +124,7 @@ impl ReplyError {
     pub(crate) const NOT_AVAILABLE: Self = Self::new(108, "not available");
 }
 
-/// Why a session is closed from here.
+/// A usual reason to close a session from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Disconnect {
     /// The close code. The SDKs reconnect after 3000-3499 and give up after 3500-3999.
@@ -125,12 +136,26 @@ pub(crate) struct Disconnect {
 impl Disconnect {
     /// The node stops.
     pub(crate) const SHUTDOWN: Self = Self { code: 3001, reason: "shutdown" };
+    /// The same for those who have not said `connect` (RFC 6455's registry: service restart).
+    pub(crate) const RESTART: Self = Self { code: 1012, reason: "service restart" };
     /// The breaker is open for longer than its hold (RFC 6455's registry: try again later).
     pub(crate) const HALTED: Self = Self { code: 1013, reason: "try again later" };
+    /// A binary message, where only text is spoken.
+    pub(crate) const UNSUPPORTED: Self = Self { code: 1003, reason: "binary messages are not spoken here" };
+    /// More frames that carry no data than anybody needs.
+    pub(crate) const CONTROL_FLOOD: Self = Self { code: 1008, reason: "too many control frames" };
+    /// A message in more parts than anybody needs.
+    pub(crate) const FRAGMENTS: Self = Self { code: 1008, reason: "too many fragments" };
+    /// A message was begun and did not end.
+    pub(crate) const UNFINISHED: Self = Self { code: 1008, reason: "message not finished in time" };
+    /// A fault of ours.
+    pub(crate) const INTERNAL: Self = Self { code: 3004, reason: "internal server error" };
     /// The client reads too slowly.
     pub(crate) const SLOW: Self = Self { code: 3008, reason: "slow" };
     /// No answer to a ping.
     pub(crate) const NO_PONG: Self = Self { code: 3012, reason: "no pong" };
+    /// More commands than `limits.messages_per_second`, and all of `limits.messages_burst` used up.
+    pub(crate) const TOO_MANY_REQUESTS: Self = Self { code: 3013, reason: "too many requests" };
     /// Not the protocol.
     pub(crate) const BAD_REQUEST: Self = Self { code: 3501, reason: "bad request" };
     /// No `connect` in time.
@@ -208,8 +233,9 @@ pub(crate) const NOTICE_OPEN: Bytes =
 pub(crate) const NOTICE_CLOSED: Bytes =
     Bytes::from_static(br#"{"push":{"message":{"data":{"breaker":"closed"}}}}"#);
 
-/// A publication as every subscriber gets it.
-pub(crate) fn push(channel: &str, data: &RawValue) -> Bytes {
+/// A publication as every subscriber gets it; with `traceparent` among its tags if its publisher is traced (W3C Trace
+/// Context).
+pub(crate) fn push(channel: &str, data: &RawValue, traceparent: Option<&str>) -> Bytes {
     #[derive(Serialize)]
     struct Message<'a> {
         push: Push<'a>,
@@ -222,8 +248,15 @@ pub(crate) fn push(channel: &str, data: &RawValue) -> Bytes {
     #[derive(Serialize)]
     struct Publication<'a> {
         data: &'a RawValue,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tags: Option<Tags<'a>>,
     }
-    let message = Message { push: Push { channel, r#pub: Publication { data } } };
+    #[derive(Serialize)]
+    struct Tags<'a> {
+        traceparent: &'a str,
+    }
+    let tags = traceparent.map(|traceparent| Tags { traceparent });
+    let message = Message { push: Push { channel, r#pub: Publication { data, tags } } };
     serde_json::to_vec(&message).unwrap_or_default().into()
 }
 
@@ -260,8 +293,12 @@ mod tests {
             commands(r#"{"id":1,"publish":{"channel":"a\"b","data":{"z": 1.0,"a":[null]}}}"#).unwrap();
         let publish = commands[0].publish.as_ref().unwrap();
         assert_eq!(
-            text(&push(&publish.channel, publish.data.as_ref().unwrap())),
+            text(&push(&publish.channel, publish.data.as_ref().unwrap(), None)),
             r#"{"push":{"channel":"a\"b","pub":{"data":{"z": 1.0,"a":[null]}}}}"#
+        );
+        assert_eq!(
+            text(&push("c", publish.data.as_ref().unwrap(), Some("00-x"))),
+            r#"{"push":{"channel":"c","pub":{"data":{"z": 1.0,"a":[null]},"tags":{"traceparent":"00-x"}}}}"#
         );
     }
 

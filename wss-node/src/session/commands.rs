@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::counters::Counters;
-use crate::hub::{Outbound, Subscription};
+use crate::hub::Subscription;
+use crate::outbound::Outbound;
 use crate::protocol::{self, Command, Disconnect, Publish, Reply, ReplyError};
+use crate::registry::{Entry, State};
 use crate::service::Node;
+use crate::telemetry::trace::Publishing;
 use crate::upgrade::Admission;
 
 /// The state of a session's protocol.
@@ -15,20 +18,19 @@ pub(crate) struct Commands {
     node: Arc<Node>,
     outbound: Arc<Outbound>,
     admission: Admission,
-    client: String,
+    entry: Arc<Entry>,
     connected: bool,
     subscriptions: HashMap<String, Subscription>,
 }
 
 impl Commands {
-    pub(crate) fn new(node: Arc<Node>, outbound: Arc<Outbound>, admission: Admission) -> Self {
-        let subscriptions = HashMap::new();
-        Self { node, outbound, admission, client: client_id(), connected: false, subscriptions }
-    }
-
-    /// The id of the session.
-    pub(crate) fn client(&self) -> &str {
-        &self.client
+    pub(crate) fn new(
+        node: Arc<Node>,
+        outbound: Arc<Outbound>,
+        admission: Admission,
+        entry: Arc<Entry>,
+    ) -> Self {
+        Self { node, outbound, admission, entry, connected: false, subscriptions: HashMap::new() }
     }
 
     /// Whether the client has said `connect`.
@@ -57,12 +59,13 @@ impl Commands {
         let id = command.id;
         if !self.connected {
             // The first command must be `connect` (SDK behaviour specification).
-            if command.connect.is_none() || id == 0 {
-                return Err(Disconnect::BAD_REQUEST);
-            }
+            let connect = command.connect.filter(|_| id != 0).ok_or(Disconnect::BAD_REQUEST)?;
             self.connected = true;
+            self.admission.place.authenticated();
+            self.entry.reached(State::Connected);
+            self.entry.identify(|identity| identity.named(&connect.name));
             let ping = self.node.config.session.ping_interval.as_secs().max(1);
-            self.outbound.push(Reply::connected(id, &self.client, ping).encode());
+            self.outbound.push(Reply::connected(id, &self.entry.id.to_string(), ping).encode());
             return Ok(());
         }
         if command.connect.is_some() {
@@ -72,6 +75,7 @@ impl Commands {
             self.subscribe(&request.channel).map(|()| Reply::subscribed(id))
         } else if let Some(request) = command.unsubscribe {
             self.subscriptions.remove(&request.channel);
+            self.entry.subscribed(self.subscriptions.len());
             Ok(Reply::unsubscribed(id))
         } else if let Some(request) = command.publish {
             self.publish(&request).map(|()| Reply::published(id))
@@ -97,6 +101,7 @@ impl Commands {
         }
         let subscription = self.node.hub.subscribe(channel, &self.outbound);
         self.subscriptions.insert(channel.to_owned(), subscription);
+        self.entry.subscribed(self.subscriptions.len());
         Ok(())
     }
 
@@ -107,7 +112,10 @@ impl Commands {
             Counters::add(&self.node.counters.publications_refused);
             return Err(ReplyError::HALTED);
         }
-        let deliveries = self.node.hub.publish(&request.channel, &protocol::push(&request.channel, data));
+        let span = self.node.telemetry.publishing(&request.channel);
+        let traceparent = span.as_ref().map(Publishing::traceparent);
+        let push = protocol::push(&request.channel, data, traceparent.as_deref());
+        let deliveries = self.node.hub.publish(&request.channel, &push);
         Counters::add(&self.node.counters.publications);
         Counters::add_many(&self.node.counters.deliveries, deliveries);
         Ok(())
@@ -121,34 +129,30 @@ impl Commands {
     }
 }
 
-/// A version 4 UUID (RFC 9562). It names a session and protects nothing, so no secure randomness is needed.
-fn client_id() -> String {
-    let bits = fastrand::u128(..);
-    let bits = bits & !(0xf << 76) & !(0b11 << 62) | (0x4 << 76) | (0b10 << 62);
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::outbound::tests::texts;
     use crate::service::tests::{admission, node};
 
     fn commands(extra: &str) -> (Commands, Arc<Outbound>) {
         let outbound = Arc::new(Outbound::new(100_000));
         let node = node(extra);
         let admission = admission(&node);
-        (Commands::new(node, Arc::clone(&outbound), admission), outbound)
+        let registered = node.registry.open(&admission, &outbound, Timestamp::UNIX_EPOCH);
+        let entry = Arc::clone(registered.entry());
+        (Commands::new(node, Arc::clone(&outbound), admission, entry), outbound)
     }
 
-    async fn sent(outbound: &Outbound) -> Vec<String> {
-        let taken = outbound.take(false).await.unwrap();
-        taken.frames.iter().map(|frame| String::from_utf8(frame.bytes.to_vec()).unwrap()).collect()
+    fn sent(outbound: &Outbound) -> Vec<String> {
+        texts(outbound).iter().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect()
     }
 
-    #[tokio::test]
-    async fn connect_subscribe_publish_unsubscribe() {
+    #[test]
+    fn connect_subscribe_publish_unsubscribe() {
         let (mut commands, outbound) = commands("");
         commands
             .take("{\"id\":1,\"connect\":{\"name\":\"js\"}}\n{\"id\":2,\"subscribe\":{\"channel\":\"c\"}}")
@@ -156,7 +160,7 @@ mod tests {
         commands.take(r#"{"id":3,"publish":{"channel":"c","data":{"n":1}}}"#).unwrap();
         commands.take(r#"{"id":4,"unsubscribe":{"channel":"c"}}"#).unwrap();
         commands.take(r#"{"id":5,"publish":{"channel":"c","data":2}}"#).unwrap();
-        let sent = sent(&outbound).await;
+        let sent = sent(&outbound);
         assert!(sent[0].starts_with(r#"{"id":1,"connect":{"client":""#), "{sent:?}");
         assert_eq!(
             sent[1..],
@@ -170,8 +174,8 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn errors_are_replies_and_the_session_goes_on() {
+    #[test]
+    fn errors_are_replies_and_the_session_goes_on() {
         let (mut commands, outbound) = commands("[session]\nchannels = 1\nchannel_name_bytes = 4\n");
         commands.take(r#"{"id":1,"connect":{}}"#).unwrap();
         for (id, command, code) in [
@@ -185,8 +189,7 @@ mod tests {
             (9, r#""unknown":{}"#, 107),
         ] {
             commands.take(&format!("{{\"id\":{id},{command}}}")).unwrap();
-            let reply: serde_json::Value =
-                serde_json::from_str(sent(&outbound).await.last().unwrap()).unwrap();
+            let reply: serde_json::Value = serde_json::from_str(sent(&outbound).last().unwrap()).unwrap();
             assert_eq!(reply["error"]["code"].as_u64().unwrap_or(0), code, "{command}: {reply}");
             assert_eq!(reply["id"], id);
         }
@@ -201,14 +204,5 @@ mod tests {
         let (mut twice, _) = commands("");
         twice.take(r#"{"id":1,"connect":{}}"#).unwrap();
         assert_eq!(twice.take(r#"{"id":2,"connect":{}}"#), Err(Disconnect::BAD_REQUEST));
-    }
-
-    #[test]
-    fn ids_are_version_4_uuids() {
-        for _ in 0..100 {
-            let id = client_id();
-            assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id}");
-            assert!("89ab".contains(&id[19..20]), "{id}");
-        }
     }
 }

@@ -1,228 +1,123 @@
-//! One session: reads commands, writes what its queue holds, pings, and closes with the right code. All in one
-//! task, so that whatever way it ends, everything it held is given back by being dropped.
+//! One session, from the upgrade to the last goodbye. All in one task, so that whatever way it ends, everything it
+//! held is given back by being dropped.
 
 mod commands;
-mod prefixed;
+mod frames;
+mod rate;
+mod serve;
+mod timers;
+mod watched;
+pub(crate) mod wire;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tokio_stream::StreamExt;
-use tokio_websockets::{CloseCode, Limits, Message, ServerBuilder, WebSocketStream};
 
-use crate::counters::Gauge;
-use crate::guard::Gate;
-use crate::hub::{Outbound, Taken};
-use crate::protocol::{Disconnect, NOTICE_CLOSED, NOTICE_OPEN, PING};
+use crate::counters::{Counters, Gauge, Side};
+use crate::outbound::Outbound;
+use crate::protocol::{Close, Disconnect};
+use crate::registry::State;
 use crate::service::Node;
+use crate::telemetry::trace::{self, Closing, Tally};
 use crate::upgrade::Admission;
 use commands::Commands;
-pub(crate) use prefixed::Prefixed;
+use serve::Session;
+use wire::{MessageLimits, Wire};
 
-/// How long the other side may take to answer a close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Sessions leave a stopping or halted node within this time, not all at once.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// Stands for a connection that ended without a close (RFC 6455 section 7.4.1).
+const CUT: u16 = 1006;
 
 /// Why a session ends.
+#[derive(Debug)]
 enum End {
     /// We close it.
-    Close(Disconnect),
-    /// The client closed it, or is gone.
-    Gone(String),
-    /// The client broke RFC 6455 or sent too much; the library has queued the close code for it.
-    Violated(String),
+    Close(Close),
+    /// The client closed it with a code, or is gone.
+    Gone(u16, String),
+    /// The client broke RFC 6455 or sent too much: closed with this code.
+    Violated(u16, String),
 }
 
-/// Runs a session on an upgraded connection until it ends.
-pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, admission: Admission)
+impl End {
+    /// The connection ended without a close.
+    fn cut(how: impl Into<String>) -> Self {
+        Self::Gone(CUT, how.into())
+    }
+
+    fn closing(&self) -> Closing<'_> {
+        let (side, code, reason, failed) = match self {
+            Self::Close(why) => (Side::Node, why.code(), why.reason(), why.is_fault()),
+            Self::Gone(code, how) => (Side::Client, *code, how.as_str(), false),
+            Self::Violated(code, how) => (Side::Node, *code, how.as_str(), true),
+        };
+        Closing { side, code, reason, failed }
+    }
+}
+
+impl From<Disconnect> for End {
+    fn from(disconnect: Disconnect) -> Self {
+        Self::Close(disconnect.into())
+    }
+}
+
+/// Runs a session on an upgraded connection until it ends; `ahead` was read beyond the request.
+pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, ahead: Bytes, admission: Admission)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let peer = admission.client.peer;
+    let (peer, began) = (admission.client.peer, Instant::now());
     let _counted = Gauge::up(&node.counters.sessions);
-    let limits = Limits::default().max_payload_len(Some(node.config.session.message_bytes));
-    let mut socket = ServerBuilder::new().limits(limits).serve(stream);
-    let outbound = Arc::new(Outbound::new(node.config.session.outbound_queue_bytes));
-    let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound), admission);
-    tracing::debug!(%peer, client = commands.client(), "session open");
-    let end =
-        Session { node, socket: &mut socket, outbound: &outbound, commands: &mut commands }.serve().await;
-    // Nothing more is to be queued for it.
-    let client = commands.client().to_owned();
-    drop(commands);
-    match end {
-        End::Close(disconnect) => {
-            tracing::info!(%peer, client, code = disconnect.code, reason = disconnect.reason, "session closed");
-            close(&mut socket, disconnect).await;
-        }
-        End::Gone(how) => {
-            tracing::debug!(%peer, client, how, "session ended by the client");
-            // Sends what the library queued: the echo of a close.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, socket.close()).await;
-        }
-        End::Violated(how) => {
-            tracing::info!(%peer, client, how, "session closed: the client broke the WebSocket protocol");
-            let goodbye = async {
-                let _ = socket.close().await;
-                discard(socket.get_mut()).await;
-            };
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
-        }
-    }
-}
-
-fn leave_soon() -> Instant {
-    Instant::now() + LEAVE_WITHIN.mul_f64(fastrand::f64())
-}
-
-fn is_stopping(leave_at: Option<(Instant, Disconnect)>) -> bool {
-    leave_at.is_some_and(|(_, why)| why == Disconnect::SHUTDOWN)
-}
-
-struct Session<'a, S> {
-    node: &'a Arc<Node>,
-    socket: &'a mut WebSocketStream<S>,
-    outbound: &'a Arc<Outbound>,
-    commands: &'a mut Commands,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
-    async fn serve(&mut self) -> End {
-        let limits = &self.node.config.session;
-        let connect_by = Instant::now() + limits.connect_timeout;
-        // The ping that comes next, or the pong that is waited for.
-        let mut ping_at = Instant::now() + limits.ping_interval;
-        let mut pong_by: Option<Instant> = None;
-        let mut leave_at: Option<(Instant, Disconnect)> = None;
-        let mut gate = self.node.guard.gate();
-        if *gate.borrow() != Gate::Flowing {
-            // It opened while this session began.
-            gate.mark_changed();
-        }
-        loop {
-            let connected = self.commands.is_connected();
-            let halted = self.node.guard.is_open();
-            tokio::select! {
-                message = self.socket.next() => match message {
-                    Some(Ok(message)) => {
-                        if message.is_close() {
-                            return End::Gone("closed".to_owned());
-                        }
-                        if message.is_ping() {
-                            // The library has queued the pong; it goes out with the next write.
-                            if let Err(end) = self.written(None).await {
-                                return end;
-                            }
-                            continue;
-                        }
-                        let Some(text) = message.as_text() else {
-                            if message.is_pong() {
-                                continue;
-                            }
-                            return End::Close(Disconnect::BAD_REQUEST);
-                        };
-                        match self.commands.take(text) {
-                            Ok(pong) => if pong { pong_by = None },
-                            Err(disconnect) => return End::Close(disconnect),
-                        }
-                    }
-                    Some(Err(tokio_websockets::Error::Io(error))) => return End::Gone(error.to_string()),
-                    Some(Err(error)) => return End::Violated(error.to_string()),
-                    None => return End::Gone("cut".to_owned()),
-                },
-                taken = self.outbound.take(halted) => match taken {
-                    Ok(taken) => if let Err(end) = self.written(Some(taken)).await {
-                        return end;
-                    },
-                    Err(_) => return End::Close(Disconnect::SLOW),
-                },
-                () = tokio::time::sleep_until(connect_by), if !connected => {
-                    return End::Close(Disconnect::STALE);
-                }
-                () = tokio::time::sleep_until(pong_by.unwrap_or(ping_at)), if connected => {
-                    if pong_by.is_some() {
-                        return End::Close(Disconnect::NO_PONG);
-                    }
-                    self.outbound.push(PING);
-                    pong_by = Some(Instant::now() + limits.pong_timeout);
-                    ping_at = Instant::now() + limits.ping_interval;
-                }
-                Ok(()) = gate.changed() => match *gate.borrow_and_update() {
-                    Gate::Halted => self.notice(NOTICE_OPEN),
-                    Gate::Flowing => {
-                        self.notice(NOTICE_CLOSED);
-                        leave_at = leave_at.filter(|(_, why)| *why != Disconnect::HALTED);
-                    }
-                    Gate::SendAway => leave_at = leave_at.or_else(|| Some((leave_soon(), Disconnect::HALTED))),
-                },
-                () = self.node.stopping.cancelled(), if !is_stopping(leave_at) => {
-                    leave_at = Some((leave_soon(), Disconnect::SHUTDOWN));
-                }
-                () = async { tokio::time::sleep_until(leave_at.map_or(connect_by, |(at, _)| at)).await },
-                    if leave_at.is_some() =>
-                {
-                    return End::Close(leave_at.map_or(Disconnect::SHUTDOWN, |(_, why)| why));
-                }
-            }
-        }
-    }
-
-    /// Tells a client of the breaker. Before `connect` there is nobody to tell.
-    fn notice(&self, notice: Bytes) {
-        if self.commands.is_connected() {
-            self.outbound.push(notice);
-        }
-    }
-
-    /// Writes frames (or only what the library has queued) and flushes once.
-    async fn written(&mut self, taken: Option<Taken<'_>>) -> Result<(), End> {
-        let (socket, limit) = (&mut *self.socket, self.node.config.session.write_timeout);
-        let write = async {
-            if let Some(mut taken) = taken {
-                let mut bytes = 0;
-                for frame in taken.frames.drain(..) {
-                    bytes += frame.bytes.len();
-                    socket.feed(Message::text(frame.bytes)).await?;
-                }
-                socket.flush().await?;
-                taken.written(bytes);
-                return Ok(());
-            }
-            socket.flush().await
-        };
-        tokio::select! {
-            written = tokio::time::timeout(limit, write) => match written {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(End::Gone(tokio_websockets::Error::to_string(&error))),
-                // A reader that takes nothing for so long is a slow one, however little waits for it.
-                Err(_) => Err(End::Close(Disconnect::SLOW)),
-            },
-            () = self.outbound.overflowed() => Err(End::Close(Disconnect::SLOW)),
-        }
-    }
-}
-
-/// Reads to the end: a socket closed with unread bytes is reset, and the reset overtakes the close code.
-async fn discard<S: AsyncRead + Unpin>(stream: &mut S) {
-    let mut buffer = [0; 1024];
-    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
-}
-
-/// Says why, and waits a little for the answer.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, disconnect: Disconnect) {
-    let Ok(code) = CloseCode::try_from(disconnect.code) else { return };
-    let goodbye = async {
-        socket.send(Message::close(Some(code), disconnect.reason)).await?;
-        while let Some(Ok(_)) = socket.next().await {}
-        Ok::<_, tokio_websockets::Error>(())
+    let limits = MessageLimits {
+        bytes: node.config.session.message_bytes,
+        fragments: node.config.session.message_fragments,
     };
-    // A client that does not answer is cut off.
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
+    let mut wire = Wire::new(stream, ahead, limits);
+    let outbound = Arc::new(Outbound::new(node.config.session.outbound_queue_bytes));
+    let registered = node.registry.open(&admission, &outbound, Timestamp::now());
+    let entry = registered.entry();
+    let client = entry.id;
+    let mut commands = Commands::new(Arc::clone(node), Arc::clone(&outbound), admission, Arc::clone(entry));
+    tracing::debug!(%peer, %client, "session open");
+    let mut tally = Tally::default();
+    let mut session = Session {
+        node,
+        wire: &mut wire,
+        outbound: &outbound,
+        commands: &mut commands,
+        entry,
+        tally: &mut tally,
+    };
+    // A fault of ours ends this session and no other, and in good order.
+    let end = AssertUnwindSafe(session.serve()).catch_unwind().await.unwrap_or_else(|_| {
+        Counters::add(&node.counters.sessions_panicked);
+        tracing::error!(%peer, %client, "session closed: a fault of this node; what it was is above");
+        Disconnect::INTERNAL.into()
+    });
+    entry.reached(State::Closing);
+    node.telemetry.histograms().session(began.elapsed());
+    node.counters.closes.add(end.closing().side, end.closing().code);
+    trace::closing(&end.closing(), tally);
+    // Nothing more is to be queued for it, and its place is another's.
+    drop((commands, outbound));
+    match &end {
+        End::Close(close) => {
+            tracing::info!(%peer, %client, code = close.code(), reason = close.reason(), "session closed");
+            wire.close(close.code(), close.reason()).await;
+        }
+        End::Gone(_, how) => {
+            tracing::debug!(%peer, %client, how, "session ended by the client");
+            wire.end().await;
+        }
+        End::Violated(code, how) => {
+            tracing::info!(%peer, %client, code, how, "session closed: the client broke the WebSocket protocol");
+            wire.close(*code, how).await;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio_websockets::ClientBuilder;
+use tokio_websockets::{ClientBuilder, Message};
 
 use super::*;
 use crate::counters::Counters;
@@ -13,7 +14,7 @@ const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
 fn session(node: &Arc<Node>) -> (tokio::task::JoinHandle<()>, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(4096);
     let node = Arc::clone(node);
-    let task = tokio::spawn(async move { run(&node, theirs, admission(&node)).await });
+    let task = tokio::spawn(async move { run(&node, theirs, Bytes::new(), admission(&node)).await });
     (task, ours)
 }
 
@@ -65,6 +66,40 @@ async fn a_stopping_node_closes_with_3001() {
     assert_eq!(u16::from(code), 3001);
     client.close().await.unwrap();
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stopping_node_first_says_what_waits_and_closes_raw_clients_with_1012() {
+    let (first, second) = (node(""), node(""));
+    let (task, stream) = session(&first);
+    let mut client = ClientBuilder::new().take_over(stream);
+    client.send(Message::text(CONNECT)).await.unwrap();
+    client.send(Message::text(r#"{"id":2,"subscribe":{"channel":"c"}}"#)).await.unwrap();
+    for _ in 0..2 {
+        assert!(client.next().await.unwrap().unwrap().is_text());
+    }
+    for number in 0..100 {
+        first.hub.publish("c", &format!("{{\"n\":{number}}}").into());
+    }
+    // Before the session has had a chance to write any.
+    first.stopping.cancel();
+    let mut seen = 0;
+    let code = loop {
+        let message = client.next().await.unwrap().unwrap();
+        match message.as_close() {
+            Some((code, _)) => break u16::from(code),
+            None => seen += 1,
+        }
+    };
+    assert_eq!((seen, code), (100, 3001));
+    client.close().await.unwrap();
+    task.await.unwrap();
+
+    let (_task, stream) = session(&second);
+    let mut raw = ClientBuilder::new().take_over(stream);
+    second.stopping.cancel();
+    let message = raw.next().await.unwrap().unwrap();
+    assert_eq!(message.as_close().map(|(code, _)| u16::from(code)), Some(1012));
 }
 
 #[tokio::test]

@@ -1,85 +1,87 @@
 #![allow(clippy::unwrap_used)]
 
+use http::header::RETRY_AFTER;
+use http::{Method, Version};
+
+use super::head::tests::request;
 use super::*;
+use crate::config::Config;
+use crate::tenant::Tenants;
 
-const PATH: &str = "/connection/websocket";
-
-/// The example of RFC 6455 section 1.2, with some headers changed; an empty value removes one.
-fn request(changes: &[(&'static str, &'static str)]) -> Request<()> {
-    let mut request = Request::get(PATH)
-        .header("upgrade", "websocket")
-        .header("connection", "keep-alive, Upgrade")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("sec-websocket-version", "13")
-        .body(())
-        .unwrap();
-    for (name, value) in changes {
-        request.headers_mut().remove(*name);
-        if !value.is_empty() {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-    }
-    request
+fn tenant(gate: &str) -> Arc<Tenant> {
+    let text = format!("server_names = [\"a\"]\n[token]\nanonymous = true\n[gate]\n{gate}");
+    Arc::clone(Tenants::new(&Config::from_text("n.toml".as_ref(), &text).unwrap()).unwrap().everybody())
 }
 
-fn status(request: &Request<()>) -> u16 {
-    decide(request, PATH, Room::Open).map_or_else(|refusal| refusal.status.as_u16(), |_| 101)
+fn outcome(request: &Request<()>, gate: &str, room: Room) -> Outcome {
+    let host = Authority::parse("a.example");
+    let passed = before_token(&Head::of(request), &tenant(gate), host.as_ref(), room);
+    passed.map_or_else(|refusal| refusal.outcome, |_| Outcome::Accepted)
 }
 
+/// A request with every fault: as one after the other is put right, the next is found.
 #[test]
-fn the_example_of_the_rfc_is_accepted_with_its_key() {
-    let accepted = decide(&request(&[]), PATH, Room::Open).unwrap();
-    assert_eq!(accepted, Accepted { key: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into(), subprotocol: None });
-}
-
-#[test]
-fn each_fault_has_its_status() {
-    let cases = [
-        (("upgrade", ""), 400),
-        (("upgrade", "h2c"), 400),
-        (("connection", "close"), 400),
-        (("sec-websocket-key", ""), 400),
-        (("sec-websocket-key", "c2hvcnQ="), 400),
-        (("sec-websocket-key", "not base64 at all!!"), 400),
-        (("sec-websocket-version", ""), 400),
-        (("sec-websocket-version", "8"), 426),
-        (("sec-websocket-protocol", "mqtt"), 403),
-        (("sec-websocket-protocol", "mqtt, centrifuge-json"), 101),
-        (("upgrade", "WebSocket"), 101),
-    ];
-    for (change, expected) in cases {
-        assert_eq!(status(&request(&[change])), expected, "{change:?}");
-    }
-    let mut two = request(&[]);
-    two.headers_mut().append("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
-    assert_eq!(status(&two), 400);
-    let mut other = request(&[]);
-    *other.method_mut() = Method::POST;
-    assert_eq!(status(&other), 405);
-    let mut other = request(&[]);
-    *other.version_mut() = Version::HTTP_10;
-    assert_eq!(status(&other), 505);
-    let mut other = request(&[]);
-    *other.uri_mut() = "/elsewhere".parse().unwrap();
-    assert_eq!(status(&other), 404);
-    let mut query = request(&[]);
-    *query.uri_mut() = "/connection/websocket?x=1".parse().unwrap();
-    assert_eq!(status(&query), 101);
+fn what_is_checked_first_is_told_first() {
+    let mut request = request(&[
+        ("upgrade", ""),
+        ("sec-websocket-version", "8"),
+        ("origin", "https://evil.example"),
+        ("sec-websocket-protocol", "mqtt"),
+    ]);
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_10;
+    let mut room = Room::Full;
+    let next = |expected, request: &Request<()>, room| assert_eq!(outcome(request, "", room), expected);
+    next(Outcome::MethodNotAllowed, &request, room);
+    *request.method_mut() = Method::GET;
+    next(Outcome::HttpVersion, &request, room);
+    *request.version_mut() = Version::HTTP_11;
+    next(Outcome::Full, &request, room);
+    room = Room::Open;
+    next(Outcome::BadRequest, &request, room);
+    request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    next(Outcome::WebSocketVersion, &request, room);
+    request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+    next(Outcome::OriginRefused, &request, room);
+    request.headers_mut().insert("origin", "https://a.example".parse().unwrap());
+    next(Outcome::SubprotocolRefused, &request, room);
+    request.headers_mut().insert("sec-websocket-protocol", "centrifuge-json".parse().unwrap());
+    next(Outcome::Accepted, &request, room);
 }
 
 #[test]
 fn a_full_stopping_or_halted_node_sends_clients_elsewhere() {
     for (room, after) in [(Room::Full, "1"), (Room::Stopping, "1"), (Room::Halted(7), "7")] {
-        let refusal = decide(&request(&[]), PATH, room).unwrap_err();
-        assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
-        let (name, value) = refusal.header.unwrap();
-        assert_eq!((name, value.to_str().unwrap()), (RETRY_AFTER, after));
+        let response = room.check().unwrap_err().response();
+        assert_eq!(response.status().as_u16(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], after);
     }
 }
 
 #[test]
-fn the_chosen_subprotocol_is_told() {
-    let accepted =
-        decide(&request(&[("sec-websocket-protocol", "centrifuge-json")]), PATH, Room::Open).unwrap();
-    assert_eq!(accepted.subprotocol, Some(JSON));
+fn every_outcome_has_a_word_of_its_own_and_the_status_of_the_documents() {
+    let expected = [
+        ("accepted", 101),
+        ("bad_request", 400),
+        ("forwarded_unreadable", 400),
+        ("tls_required", 403),
+        ("misdirected", 421),
+        ("not_found", 404),
+        ("method_not_allowed", 405),
+        ("http_version", 505),
+        ("stopping", 503),
+        ("halted", 503),
+        ("full", 503),
+        ("websocket_version", 426),
+        ("origin_refused", 403),
+        ("origin_missing", 403),
+        ("subprotocol_refused", 403),
+        ("token_missing", 403),
+        ("token_refused", 403),
+        ("token_unavailable", 503),
+        ("limit_reached", 429),
+    ];
+    let found = Outcome::ALL.map(|outcome| (outcome.as_str(), outcome.status().as_u16()));
+    assert_eq!(found, expected);
+    assert!(Outcome::ALL.into_iter().enumerate().all(|(number, outcome)| outcome as usize == number));
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use sealwire_proto::anchors::roots_sha256;
-use sealwire_proto::v1::{Halt, Resume, Revoked, Trust, agent_message};
+use sealwire_proto::v1::{ClientTrust, ClientTrusted, Halt, Resume, Revoked, Trust, agent_message};
 
 use super::{Closed, Connection};
+use crate::delivery::client_roots::ClientRoots;
 use crate::delivery::slot::Digest;
 use crate::delivery::{Deliverable, Distrust, HaltOrder, Wishes};
 
@@ -14,6 +15,7 @@ use crate::delivery::{Deliverable, Distrust, HaltOrder, Wishes};
 #[derive(Debug, Default)]
 pub(super) struct Told {
     trust: BTreeMap<String, Digest>,
+    client_trust: Option<Digest>,
     distrust: BTreeMap<String, Distrust>,
     halt: Option<HaltOrder>,
     /// A node may be halted by an order that was taken back while it was away.
@@ -31,6 +33,24 @@ impl Connection {
             self.send(agent_message::Body::Trust(Trust { issuer: issuer.clone(), roots })).await?;
         }
         Ok(())
+    }
+
+    /// Also that there are none: the node may remember those of an earlier agent.
+    pub(super) async fn tell_client_trust(&mut self, roots: &ClientRoots) -> Result<(), Closed> {
+        self.told.client_trust = Some(roots_sha256(roots));
+        let roots = roots.iter().map(|root| root.to_vec()).collect();
+        self.send(agent_message::Body::ClientTrust(ClientTrust { roots })).await
+    }
+
+    pub(super) fn client_trusted(&self, trusted: &ClientTrusted) {
+        let roots = self.delivery.client_roots.borrow().len();
+        if self.told.client_trust.as_ref().is_some_and(|told| told[..] == trusted.roots_sha256) && roots > 0 {
+            tracing::info!(
+                node = self.node.id,
+                roots,
+                "the node checks clients against delivery.client_roots"
+            );
+        }
     }
 
     pub(super) async fn tell_distrust(&mut self, name: &str, wish: &Deliverable) -> Result<(), Closed> {

@@ -3,15 +3,24 @@
 // This is the one place that talks to a terminal.
 #![allow(clippy::print_stdout)]
 
-use std::path::PathBuf;
+mod admin;
+mod sessions;
+mod table;
+mod why;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use sealwire_proto::sessions::args::{Disconnect, Sessions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DEFAULT_PATH, EXAMPLE};
 use crate::service;
+use crate::telemetry::Telemetry;
+use why::Why;
 
 /// A secure WebSocket node whose certificates are swapped live and proven to be served.
 #[derive(Debug, Parser)]
@@ -31,6 +40,12 @@ enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Tell what was decided about a client lately: refusals and closed sessions, and why.
+    Why(Why),
+    /// Show the open sessions: whose they are, and how they are.
+    Sessions(Sessions),
+    /// Close sessions.
+    Disconnect(Disconnect),
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,11 +71,17 @@ impl Cli {
                 return ExitCode::from(2);
             }
         };
-        if matches!(self.command, Command::Config(_)) {
-            println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
-            return ExitCode::SUCCESS;
-        }
-        match start(config) {
+        let done = match self.command {
+            Command::Run => start(config),
+            Command::Config(_) => {
+                println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
+                Ok(())
+            }
+            Command::Why(why) => ask(&config, &self.config, |client| why.run(client)),
+            Command::Sessions(which) => ask(&config, &self.config, |client| sessions::show(which, client)),
+            Command::Disconnect(which) => ask(&config, &self.config, |client| sessions::close(which, client)),
+        };
+        match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
                 eprintln!("wss-node: {message}");
@@ -70,15 +91,45 @@ impl Cli {
     }
 }
 
+/// Asks the running node, and prints what there is to say.
+fn ask<F>(config: &Config, file: &Path, question: impl FnOnce(admin::Client) -> F) -> Result<(), String>
+where
+    F: Future<Output = Result<String, String>>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let said = runtime
+        .map_err(|error| format!("cannot start: {error}"))?
+        .block_on(async { question(admin::connect(config, file).await?).await })?;
+    print!("{said}");
+    Ok(())
+}
+
 fn start(config: Config) -> Result<(), String> {
-    config.log.start();
     let failed = |error: std::io::Error| format!("cannot start: {error}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
+    let telemetry = {
+        let _within = runtime.enter();
+        Arc::new(Telemetry::start(&config).map_err(|error| error.to_string())?)
+    };
+    config.log.start_with(telemetry.log_layer());
+    let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
-        service::run(config, shutdown).await.map_err(|error| error.to_string())
-    })
+        // A task: block_on() stays on this thread, which every accepted connection would have to wake.
+        let ran = tokio::spawn(Box::pin(service::run(config, Arc::clone(&telemetry), shutdown))).await;
+        let result = ran.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        if let Err(error) = &result
+            && telemetry.log_layer().is_some()
+        {
+            // For the collector; the terminal gets it anyway.
+            tracing::error!(%error, "node not running");
+        }
+        telemetry.stop().await;
+        result.map_err(|error| error.to_string())
+    });
+    // A collector that does not answer must not keep us here.
+    runtime.shutdown_background();
+    result
 }
 
 /// The first signal stops in good order, the second at once.

@@ -1,0 +1,291 @@
+//! What waits to be written to one session, bounded in bytes. Many add to it; one task takes from it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::protocol::{Close, Disconnect};
+
+/// The queue of one session.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    queue: Mutex<Queue>,
+    limit_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    /// Of the frames in the queue and of those taken but not yet written.
+    bytes: usize,
+    overflowed: bool,
+    /// From outside: nothing is added any more, what waits is written, then the session ends with this.
+    close: Option<Close>,
+    /// The task of the session. Kept here instead of in a `Notify`: there is one, and it looks at the queue itself.
+    waker: Option<Waker>,
+}
+
+/// What goes into one WebSocket message.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    /// It waits while the breaker is open.
+    pub(crate) is_publication: bool,
+}
+
+/// What the session is to do next.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    /// There is something to write.
+    Write(Taken<'a>),
+    /// All is written, and it is to end.
+    Close(Close),
+}
+
+impl Queue {
+    /// Takes what may be written now, in order.
+    fn take(&mut self, halted: bool) -> VecDeque<Frame> {
+        let frames = std::mem::take(&mut self.frames);
+        if !halted {
+            return frames;
+        }
+        let (held, free) = frames.into_iter().partition(|frame| frame.is_publication);
+        self.frames = held;
+        free
+    }
+
+    fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Outbound {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self { queue: Mutex::default(), limit_bytes }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a reply or a ping.
+    pub(crate) fn push(&self, bytes: Bytes) {
+        self.add(Frame { bytes, is_publication: false });
+    }
+
+    /// Adds a publication.
+    pub(crate) fn push_publication(&self, bytes: Bytes) {
+        self.add(Frame { bytes, is_publication: true });
+    }
+
+    /// Adds a frame. Past the limit nothing more is added and the session is to be closed as too slow: a gap
+    /// would be worse than an end, because after an end the client knows that it has to catch up.
+    fn add(&self, frame: Frame) {
+        let mut queue = self.queue();
+        if queue.overflowed || queue.close.is_some() {
+            return;
+        }
+        if queue.bytes + frame.bytes.len() > self.limit_bytes {
+            queue.overflowed = true;
+            queue.frames = VecDeque::new();
+        } else {
+            queue.bytes += frame.bytes.len();
+            queue.frames.push_back(frame);
+        }
+        wake(queue);
+    }
+
+    /// The session is to write what waits and to end; `false` if it had been told so before.
+    pub(crate) fn close(&self, close: Close) -> bool {
+        let mut queue = self.queue();
+        let first = queue.close.is_none();
+        queue.close.get_or_insert(close);
+        wake(queue);
+        first
+    }
+
+    /// Bytes that are not written yet.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
+    /// Waits until there is something to write, and takes it all, but for publications while `halted`; or until the
+    /// session is to end, because it was told to or because the limit was passed. For one task only.
+    pub(crate) fn poll_next(&self, cx: &Context<'_>, halted: bool) -> Poll<Next<'_>> {
+        let mut queue = self.queue();
+        if queue.overflowed {
+            return Poll::Ready(Next::Close(Disconnect::SLOW.into()));
+        }
+        let frames = queue.take(halted);
+        if !frames.is_empty() {
+            return Poll::Ready(Next::Write(Taken { frames, outbound: self }));
+        }
+        match &queue.close {
+            Some(close) => Poll::Ready(Next::Close(close.clone())),
+            None => queue.wait(cx),
+        }
+    }
+
+    /// Waits until the limit is passed, while a write is under way.
+    pub(crate) fn poll_overflowed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut queue = self.queue();
+        if queue.overflowed { Poll::Ready(()) } else { queue.wait(cx) }
+    }
+}
+
+/// Wakes after the lock is given back, or the woken task would wait for it.
+fn wake(mut queue: MutexGuard<'_, Queue>) {
+    let waker = queue.waker.take();
+    drop(queue);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Frames on their way to the socket; they count until they are written.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    pub(crate) frames: VecDeque<Frame>,
+    outbound: &'a Outbound,
+}
+
+impl Taken<'_> {
+    /// The frames were written: they no longer count. `bytes` is their sum.
+    pub(crate) fn written(self, bytes: usize) {
+        self.outbound.queue().bytes -= bytes;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn next(outbound: &Outbound, halted: bool) -> Poll<Next<'_>> {
+        outbound.poll_next(&Context::from_waker(Waker::noop()), halted)
+    }
+
+    fn take(outbound: &Outbound, halted: bool) -> Taken<'_> {
+        match next(outbound, halted) {
+            Poll::Ready(Next::Write(taken)) => taken,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn close_of(outbound: &Outbound) -> Close {
+        match next(outbound, false) {
+            Poll::Ready(Next::Close(close)) => close,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes what waits, as if it were written.
+    pub(crate) fn texts(outbound: &Outbound) -> Vec<Bytes> {
+        let taken = take(outbound, false);
+        let frames: Vec<_> = taken.frames.iter().map(|frame| frame.bytes.clone()).collect();
+        taken.written(frames.iter().map(Bytes::len).sum());
+        frames
+    }
+
+    #[test]
+    fn a_slow_reader_overflows_and_nothing_is_dropped_in_silence() {
+        let outbound = Outbound::new(100);
+        let frame = Bytes::from(vec![b'x'; 40]);
+        outbound.push(frame.clone());
+        let taken = take(&outbound, false);
+        outbound.push(frame.clone());
+        let writing = Context::from_waker(Waker::noop());
+        assert!(outbound.poll_overflowed(&writing).is_pending());
+        assert_eq!(outbound.queued_bytes(), 80);
+        // 40 bytes are being written and 40 wait: one more is too much.
+        outbound.push(frame);
+        assert!(outbound.poll_overflowed(&writing).is_ready());
+        taken.written(40);
+        assert_eq!(close_of(&outbound), Disconnect::SLOW.into());
+    }
+
+    #[test]
+    fn while_halted_replies_go_out_and_publications_wait_in_order() {
+        let outbound = Outbound::new(100);
+        let add = |text: &'static str, is_publication| {
+            outbound.add(Frame { bytes: Bytes::from_static(text.as_bytes()), is_publication });
+        };
+        for (text, is_publication) in [("p1", true), ("r1", false), ("p2", true), ("r2", false)] {
+            add(text, is_publication);
+        }
+        let taken = take(&outbound, true);
+        assert!(taken.frames.iter().map(|frame| &frame.bytes[..]).eq([b"r1", b"r2"]));
+        taken.written(4);
+        add("p3", true);
+        assert!(next(&outbound, true).is_pending());
+        add("r3", false);
+        assert_eq!(texts(&outbound), ["p1", "p2", "p3", "r3"]);
+        // What waits counts.
+        for _ in 0..51 {
+            add("p4", true);
+        }
+        assert!(matches!(next(&outbound, true), Poll::Ready(Next::Close(_))));
+    }
+
+    #[test]
+    fn written_bytes_no_longer_count() {
+        let outbound = Outbound::new(100);
+        for _ in 0..10 {
+            outbound.push(Bytes::from(vec![b'x'; 90]));
+            assert_eq!(texts(&outbound).len(), 1);
+        }
+        assert_eq!(outbound.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn what_waits_is_written_before_a_close_and_nothing_is_added_to_it() {
+        let outbound = Outbound::new(100);
+        outbound.push(Bytes::from_static(b"reply"));
+        assert!(outbound.close(Disconnect::SHUTDOWN.into()));
+        assert!(!outbound.close(Disconnect::STALE.into()), "the first word holds");
+        outbound.push(Bytes::from_static(b"late"));
+        assert_eq!(texts(&outbound), ["reply"]);
+        assert_eq!(close_of(&outbound), Disconnect::SHUTDOWN.into());
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_by_everything_that_is_news() {
+        let outbound = Outbound::new(100);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let cx = Context::from_waker(&waker);
+        let news: [&dyn Fn(); 3] = [
+            &|| outbound.push(Bytes::from_static(b"x")),
+            &|| outbound.push_publication(Bytes::from_static(b"y")),
+            &|| assert!(outbound.close(Disconnect::SHUTDOWN.into())),
+        ];
+        for (before, news) in news.into_iter().enumerate() {
+            assert!(outbound.poll_next(&cx, false).is_pending());
+            assert_eq!(woken.0.load(Ordering::Relaxed), before);
+            news();
+            assert_eq!(woken.0.load(Ordering::Relaxed), before + 1);
+            if before < 2 {
+                assert_eq!(texts(&outbound).len(), 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The life of a session: what it hears, what it says, what is due, and what the node tells it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_websockets::Message;
+
+use super::End;
+use super::commands::Commands;
+use super::rate::{Allowance, Rate};
+use super::timers::{Due, Timers};
+use super::wire::{Heard, Wire};
+use crate::guard::Gate;
+use crate::outbound::{Frame, Next, Outbound, Taken};
+use crate::protocol::{Disconnect, NOTICE_CLOSED, NOTICE_OPEN, PING};
+use crate::registry::Entry;
+use crate::service::Node;
+use crate::telemetry::trace::{self, Tally};
+
+/// Sessions leave a halted node within this time, not all at once.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// Pings, pongs and closes in a second, on average and at once. SDKs and browsers send none; proxies and monitors one in
+/// some seconds.
+const CONTROL_FRAMES: u32 = 10;
+
+/// A session while it is served.
+pub(super) struct Session<'a, S> {
+    pub(super) node: &'a Arc<Node>,
+    pub(super) wire: &'a mut Wire<S>,
+    pub(super) outbound: &'a Arc<Outbound>,
+    pub(super) commands: &'a mut Commands,
+    pub(super) entry: &'a Arc<Entry>,
+    pub(super) tally: &'a mut Tally,
+}
+
+/// What comes next.
+enum Turn<'a> {
+    Heard(Heard),
+    Say(Next<'a>),
+    Due,
+    Told(watch::Receiver<Gate>, Word),
+}
+
+/// What the node tells all its sessions.
+enum Word {
+    Gate(Gate),
+    Stop,
+}
+
+/// What changes while a session lives.
+struct Course {
+    timers: Timers,
+    messages: Allowance,
+    message_rate: Rate,
+    control_frames: Allowance,
+    /// Whether the client is heard before what waits for it is said, so that neither starves the other.
+    listens_first: bool,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
+    pub(super) async fn serve(&mut self) -> End {
+        let (node, now) = (Arc::clone(self.node), Instant::now());
+        let mut course = Course {
+            timers: Timers::new(&node.config.session, now),
+            messages: Allowance::new(now),
+            message_rate: Rate::new(
+                node.config.limits.messages_per_second,
+                node.config.limits.messages_burst,
+            ),
+            control_frames: Allowance::new(now),
+            listens_first: true,
+        };
+        let mut gate = node.guard.gate();
+        if *gate.borrow() != Gate::Flowing {
+            // It opened while this session began.
+            gate.mark_changed();
+        }
+        let mut told = pin!(word(gate, node.stopping.clone(), false));
+        let mut sleep = pin!(sleep_until(now));
+        let mut stops = false;
+        loop {
+            let turn = self.turn(&mut course, sleep.as_mut(), told.as_mut()).await;
+            let done = match turn {
+                Turn::Heard(heard) => self.heard(heard, &mut course, sleep.as_mut()).await,
+                Turn::Say(Next::Write(taken)) => self.write(taken, sleep.as_mut()).await,
+                Turn::Say(Next::Close(close)) => Err(End::Close(close)),
+                Turn::Due => self.due(&mut course),
+                Turn::Told(gate, word_told) => {
+                    stops |= matches!(word_told, Word::Stop);
+                    told.set(word(gate, node.stopping.clone(), stops));
+                    self.told(&word_told, &mut course);
+                    Ok(())
+                }
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for what comes next.
+    async fn turn<F>(
+        &mut self,
+        course: &mut Course,
+        mut sleep: Pin<&mut Sleep>,
+        mut told: Pin<&mut F>,
+    ) -> Turn<'a>
+    where
+        F: Future<Output = (watch::Receiver<Gate>, Word)>,
+    {
+        let (wire, outbound, connected) = (&mut *self.wire, self.outbound, self.commands.is_connected());
+        let (config, guard) = (&self.node.config.session, &self.node.guard);
+        course.listens_first = !course.listens_first;
+        poll_fn(|cx| {
+            if let Poll::Ready((gate, word)) = told.as_mut().poll(cx) {
+                return Poll::Ready(Turn::Told(gate, word));
+            }
+            // Before the traffic, which may never end.
+            let now = Instant::now();
+            if course.timers.next(config, connected, wire.begun()) <= now {
+                return Poll::Ready(Turn::Due);
+            }
+            for listens in [course.listens_first, !course.listens_first] {
+                if listens {
+                    if let Poll::Ready(heard) = wire.poll_next(cx) {
+                        return Poll::Ready(Turn::Heard(heard));
+                    }
+                } else if let Poll::Ready(next) = outbound.poll_next(cx, guard.is_open()) {
+                    return Poll::Ready(Turn::Say(next));
+                }
+            }
+            // A message may have begun just now. A timer that goes off too early costs less than moving it each time.
+            let next = course.timers.next(config, connected, wire.begun());
+            if next < sleep.deadline() || sleep.deadline() <= now {
+                sleep.as_mut().reset(next);
+            }
+            sleep.as_mut().poll(cx).map(|()| Turn::Due)
+        })
+        .await
+    }
+
+    async fn heard(&mut self, heard: Heard, course: &mut Course, sleep: Pin<&mut Sleep>) -> Result<(), End> {
+        let message = match heard {
+            Heard::Message(message) => message,
+            Heard::Violated(code, how) => return Err(End::Violated(code, how)),
+            Heard::TooManyFragments => return Err(Disconnect::FRAGMENTS.into()),
+            Heard::Gone(how) => return Err(End::cut(how)),
+        };
+        if let Some((code, reason)) = message.as_close() {
+            return Err(End::Gone(code.into(), format!("closed: {reason}")));
+        }
+        let now = Instant::now();
+        if message.is_ping() || message.is_pong() {
+            let rate = Rate::new(CONTROL_FRAMES, CONTROL_FRAMES);
+            if !course.control_frames.take(rate, 1, now) {
+                return Err(Disconnect::CONTROL_FLOOD.into());
+            }
+            // A pong is one for one ping: its turn is over only when it is written.
+            return if message.is_ping() { self.say(VecDeque::new(), sleep).await } else { Ok(()) };
+        }
+        let Some(text) = message.as_text() else { return Err(Disconnect::UNSUPPORTED.into()) };
+        self.tally.received(&self.node.counters, text.len());
+        let commands = text.lines().filter(|line| !line.trim().is_empty()).count().max(1);
+        self.entry.heard(Timestamp::now(), commands as u64, text.len());
+        if !course.messages.take(course.message_rate, u32::try_from(commands).unwrap_or(u32::MAX), now) {
+            return Err(Disconnect::TOO_MANY_REQUESTS.into());
+        }
+        if self.commands.take(text)? {
+            course.timers.pong();
+        }
+        Ok(())
+    }
+
+    /// Writes what waited.
+    async fn write(&mut self, mut taken: Taken<'_>, sleep: Pin<&mut Sleep>) -> Result<(), End> {
+        let frames = std::mem::take(&mut taken.frames);
+        let (count, synced) = (frames.len(), frames.iter().any(|frame| frame.is_publication));
+        let bytes = frames.iter().map(|frame| frame.bytes.len()).sum();
+        self.say(frames, sleep).await?;
+        taken.written(bytes);
+        self.tally.sent(&self.node.counters, count, bytes);
+        self.entry.told(Timestamp::now(), count, bytes, synced);
+        Ok(())
+    }
+
+    /// Writes frames, and what the library has queued, and flushes once. Meanwhile nothing is read: who does not take
+    /// answers may not ask.
+    async fn say(&mut self, frames: VecDeque<Frame>, mut sleep: Pin<&mut Sleep>) -> Result<(), End> {
+        let (wire, outbound) = (&mut *self.wire, self.outbound);
+        let limit = self.node.config.session.write_timeout;
+        let mut write = pin!(async {
+            for frame in frames {
+                wire.feed(Message::text(frame.bytes)).await?;
+            }
+            wire.flush().await
+        });
+        let mut stalled = false;
+        let written = poll_fn(|cx| {
+            if let Poll::Ready(written) = write.as_mut().poll(cx) {
+                return Poll::Ready(Some(written));
+            }
+            if outbound.poll_overflowed(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            if !std::mem::replace(&mut stalled, true) {
+                sleep.as_mut().reset(Instant::now() + limit);
+            }
+            sleep.as_mut().poll(cx).map(|()| None)
+        });
+        match written.await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(End::cut(tokio_websockets::Error::to_string(&error))),
+            // A reader that takes nothing for so long is a slow one, however little waits for it.
+            None => Err(Disconnect::SLOW.into()),
+        }
+    }
+
+    fn due(&mut self, course: &mut Course) -> Result<(), End> {
+        let (config, connected) = (&self.node.config.session, self.commands.is_connected());
+        match course.timers.due(config, connected, self.wire.begun(), Instant::now()) {
+            None => {}
+            Some(Due::Ping) => self.outbound.push(PING),
+            Some(Due::Close(why)) => return Err(why.into()),
+            Some(Due::Leave(Disconnect::SHUTDOWN)) => {
+                self.node.drain.moved();
+                // Who has not said `connect` may speak another protocol than Centrifuge: it gets a code of the RFC's
+                // registry.
+                self.leave(if connected { Disconnect::SHUTDOWN } else { Disconnect::RESTART });
+            }
+            Some(Due::Leave(why)) => self.leave(why),
+        }
+        Ok(())
+    }
+
+    /// Ends it once what waits is written, acknowledgements among it.
+    fn leave(&self, why: Disconnect) {
+        self.entry.close(why.into());
+    }
+
+    fn told(&self, word: &Word, course: &mut Course) {
+        match word {
+            Word::Stop => course.timers.leave(self.node.drain.leave_at(), Disconnect::SHUTDOWN),
+            Word::Gate(Gate::Halted) => {
+                trace::event("breaker open");
+                self.notice(NOTICE_OPEN);
+            }
+            Word::Gate(Gate::Flowing) => {
+                trace::event("breaker closed");
+                self.notice(NOTICE_CLOSED);
+                course.timers.stay(Disconnect::HALTED);
+            }
+            Word::Gate(Gate::SendAway) => {
+                let within = LEAVE_WITHIN.mul_f64(fastrand::f64());
+                course.timers.leave(Instant::now() + within, Disconnect::HALTED);
+            }
+        }
+    }
+
+    /// Tells a client of the breaker. Before `connect` there is nobody to tell.
+    fn notice(&self, notice: Bytes) {
+        if self.commands.is_connected() {
+            self.outbound.push(notice);
+        }
+    }
+}
+
+/// Waits for what the node tells its sessions; gives back what to wait with next.
+async fn word(
+    mut gate: watch::Receiver<Gate>,
+    stopping: CancellationToken,
+    stops: bool,
+) -> (watch::Receiver<Gate>, Word) {
+    let word = tokio::select! {
+        Ok(()) = gate.changed() => Word::Gate(*gate.borrow_and_update()),
+        () = stopping.cancelled(), if !stops => Word::Stop,
+        // The node is gone: only in tests.
+        else => std::future::pending().await,
+    };
+    (gate, word)
+}

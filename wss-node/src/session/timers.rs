@@ -1,0 +1,152 @@
+//! What is due in a session, and when. Pure; the session has one timer and sets it to what comes first.
+
+use tokio::time::Instant;
+
+use crate::config::SessionConfig;
+use crate::protocol::Disconnect;
+
+/// The deadlines of one session.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    connect_by: Instant,
+    /// The ping that comes next.
+    ping_at: Instant,
+    /// The answer that is waited for.
+    pong_by: Option<Instant>,
+    /// When it is to leave a node that stops or has halted.
+    leave: Option<(Instant, Disconnect)>,
+}
+
+/// What has come due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Ping,
+    /// At once: the client has done wrong, or nothing.
+    Close(Disconnect),
+    /// As soon as what waits is written.
+    Leave(Disconnect),
+}
+
+impl Timers {
+    pub(crate) fn new(config: &SessionConfig, now: Instant) -> Self {
+        Self {
+            connect_by: now + config.connect_timeout,
+            ping_at: now + config.ping_interval,
+            pong_by: None,
+            leave: None,
+        }
+    }
+
+    /// A ping was answered.
+    pub(crate) fn pong(&mut self) {
+        self.pong_by = None;
+    }
+
+    /// It is to leave then, unless there is a time set already. That the node stops counts for more than a halt.
+    pub(crate) fn leave(&mut self, at: Instant, why: Disconnect) {
+        if self.leave.is_none_or(|(_, set)| why == Disconnect::SHUTDOWN && set != why) {
+            self.leave = Some((at, why));
+        }
+    }
+
+    /// It is not to leave for this any more.
+    pub(crate) fn stay(&mut self, why: Disconnect) {
+        self.leave = self.leave.filter(|(_, leaving)| *leaving != why);
+    }
+
+    /// When to look again. `begun`: since when a message has been coming in.
+    pub(crate) fn next(&self, config: &SessionConfig, connected: bool, begun: Option<Instant>) -> Instant {
+        let alive = if connected { self.pong_by.unwrap_or(self.ping_at) } else { self.connect_by };
+        let whole = begun.map(|begun| begun + config.message_timeout);
+        let leave = self.leave.map(|(at, _)| at);
+        [whole, leave].into_iter().flatten().fold(alive, Instant::min)
+    }
+
+    /// What is due by now.
+    pub(crate) fn due(
+        &mut self,
+        config: &SessionConfig,
+        connected: bool,
+        begun: Option<Instant>,
+        now: Instant,
+    ) -> Option<Due> {
+        let close = |why| Some(Due::Close(why));
+        if let Some((at, why)) = self.leave
+            && at <= now
+        {
+            self.leave = None;
+            return Some(Due::Leave(why));
+        }
+        if begun.is_some_and(|begun| begun + config.message_timeout <= now) {
+            return close(Disconnect::UNFINISHED);
+        }
+        if !connected {
+            return if self.connect_by <= now { close(Disconnect::STALE) } else { None };
+        }
+        if let Some(by) = self.pong_by {
+            return if by <= now { close(Disconnect::NO_PONG) } else { None };
+        }
+        if self.ping_at <= now {
+            self.pong_by = Some(now + config.pong_timeout);
+            self.ping_at = now + config.ping_interval;
+            return Some(Due::Ping);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn a_session_that_says_nothing_is_stale_and_one_that_connected_is_pinged() {
+        let (config, start) = (SessionConfig::default(), Instant::now());
+        let mut timers = Timers::new(&config, start);
+        assert_eq!(timers.next(&config, false, None), start + S(10));
+        assert_eq!(timers.due(&config, false, None, start + S(9)), None);
+        assert_eq!(timers.due(&config, false, None, start + S(10)), Some(Due::Close(Disconnect::STALE)));
+
+        assert_eq!(timers.next(&config, true, None), start + S(25));
+        assert_eq!(timers.due(&config, true, None, start + S(25)), Some(Due::Ping));
+        assert_eq!(timers.next(&config, true, None), start + S(33));
+        timers.pong();
+        assert_eq!(timers.next(&config, true, None), start + S(50));
+        assert_eq!(timers.due(&config, true, None, start + S(50)), Some(Due::Ping));
+        assert_eq!(timers.due(&config, true, None, start + S(57)), None);
+        assert_eq!(timers.due(&config, true, None, start + S(58)), Some(Due::Close(Disconnect::NO_PONG)));
+    }
+
+    #[test]
+    fn a_message_that_was_begun_must_end() {
+        let (config, start) = (SessionConfig::default(), Instant::now());
+        let mut timers = Timers::new(&config, start);
+        let begun = Some(start - S(20));
+        assert_eq!(timers.next(&config, true, begun), start + S(10));
+        assert_eq!(timers.due(&config, true, begun, start + S(9)), None);
+        assert_eq!(timers.due(&config, true, begun, start + S(10)), Some(Due::Close(Disconnect::UNFINISHED)));
+    }
+
+    #[test]
+    fn it_leaves_when_it_is_told_to_unless_there_is_no_more_cause() {
+        let (config, start) = (SessionConfig::default(), Instant::now());
+        let mut timers = Timers::new(&config, start);
+        timers.leave(start + S(1), Disconnect::HALTED);
+        timers.leave(start + S(2), Disconnect::HALTED);
+        assert_eq!(timers.next(&config, true, None), start + S(1));
+        timers.stay(Disconnect::HALTED);
+        assert_eq!(timers.due(&config, true, None, start + S(1)), None);
+
+        timers.leave(start + S(1), Disconnect::HALTED);
+        timers.leave(start + S(3), Disconnect::SHUTDOWN);
+        timers.leave(start + S(1), Disconnect::HALTED);
+        timers.stay(Disconnect::HALTED);
+        assert_eq!(timers.due(&config, true, None, start + S(2)), None);
+        assert_eq!(timers.due(&config, true, None, start + S(3)), Some(Due::Leave(Disconnect::SHUTDOWN)));
+        assert_eq!(timers.due(&config, true, None, start + S(3)), None, "it is told once");
+    }
+}
