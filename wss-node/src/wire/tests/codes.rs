@@ -8,7 +8,8 @@ fn errors_are_numbered_without_a_gap_and_three_are_temporary() {
     let temporary: Vec<_> =
         ReplyError::ALL.iter().filter(|error| error.temporary).map(|error| error.code).collect();
     assert_eq!(temporary, [100, 111, 113]);
-    assert!(ReplyError::HALTED.temporary);
+    let halted = ReplyError::HALTED;
+    assert!(halted.temporary);
 }
 
 #[test]
