@@ -192,7 +192,10 @@ async fn the_last_keys_are_kept_whatever_the_issuer_answers() {
         let before = scene.issuer.fetches();
         scene.issuer.behave(mood.clone());
         // The second was asked for after the first was answered.
-        eventually("two more fetches", PATIENCE, || async { (scene.issuer.fetches() >= before + 2).then_some(()) }).await;
+        eventually("two more fetches", PATIENCE, || async {
+            (scene.issuer.fetches() >= before + 2).then_some(())
+        })
+        .await;
         assert_eq!(scene.status(&good).await, 101, "{mood:?}");
     }
     assert_eq!(elsewhere.fetches(), 0, "no other server is asked");
@@ -248,7 +251,10 @@ async fn opaque_tokens_are_asked_about_once_and_never_believed_past_their_end() 
 
     // Its end is told by the answer, and so is asked for again.
     scene.issuer.knows("opaque-3", json!({"active": false}));
-    eventually("the end of opaque-3", PATIENCE, || async { (scene.status("opaque-3").await == 403).then_some(()) }).await;
+    eventually("the end of opaque-3", PATIENCE, || async {
+        (scene.status("opaque-3").await == 403).then_some(())
+    })
+    .await;
 
     for mood in [Mood::Status(500), Mood::Rubbish, Mood::Huge, Mood::Elsewhere(scene.issuer.url("token"))] {
         scene.issuer.behave(mood.clone());
@@ -313,7 +319,10 @@ async fn refreshes_by_itself(name: &str, mut client: Command) {
     assert!(denied.contains("103"), "{denied}");
     eventually("two refreshes", PATIENCE, || async { (scene.issuer.tokens() >= 3).then_some(()) }).await;
     let accepted = "wss_node_tokens_accepted_total";
-    eventually("their effect", PATIENCE, || async { (scene.metric(accepted).await >= Some(3)).then_some(()) }).await;
+    eventually("their effect", PATIENCE, || async {
+        (scene.metric(accepted).await >= Some(3)).then_some(())
+    })
+    .await;
     client.close_input();
     let end: Value = serde_json::from_str(&client.line("\"end\"", PATIENCE)).unwrap();
     assert_eq!((&end["losses"], &end["state"]), (&json!(0), &json!("connected")), "{end}");
