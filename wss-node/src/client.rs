@@ -17,7 +17,7 @@ pub(crate) struct Client {
 }
 
 /// What a TLS handshake agreed upon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct TlsFacts {
     /// The name that the client asked for.
     pub(crate) server_name: Option<String>,

@@ -165,14 +165,14 @@ async fn goodbye<S: AsyncWrite + Unpin>(mut stream: S) {
 }
 
 /// What an upgraded connection begins with.
-struct Begun {
-    upgraded: Upgraded,
+pub(crate) struct Begun {
+    pub(crate) upgraded: Upgraded,
     /// `None`: it is not traced.
     trace: Option<Trace>,
 }
 
 /// One HTTP request; gives the stream back if it was upgraded, with what was read beyond the request.
-async fn http<S>(
+pub(crate) async fn http<S>(
     node: &Arc<Node>,
     stream: S,
     client: Client,

@@ -37,6 +37,8 @@ mod service;
 mod session;
 pub mod telemetry;
 mod tenant;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tickets;
 mod tls;
 mod upgrade;

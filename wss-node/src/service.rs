@@ -60,7 +60,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node without certificates that handshakes will reach at `listener`, and the end that takes certificates.
-    fn new(
+    pub(crate) fn new(
         config: Config,
         telemetry: Arc<Telemetry>,
         listener: OwnListener,
