@@ -3,11 +3,13 @@
 
 pub mod alertmanager;
 pub mod authority;
+pub mod channels;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
 pub mod inbox;
 pub mod load;
+pub mod mount;
 pub mod openssl_ocsp;
 pub mod pebble;
 pub mod process;

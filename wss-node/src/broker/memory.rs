@@ -5,7 +5,6 @@
 //! of maps) and positions are never given up: when there is no history left, publications are refused for now.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::answer::{Append, Cursor, From, Read, Snapshot};
 use super::budget::Budget;
@@ -14,15 +13,8 @@ use super::draft::Draft;
 use super::position::Position;
 use super::publication::NewPublication;
 use super::rules::Rules;
-use super::table::{Clock, Overdue, Table, Usage};
+use super::table::{Clock, Overdue, SWEEP_EVERY, SWEPT, Table, Usage};
 use super::{Broker, Deliveries};
-
-/// Between two looks at keys whose time is over; in between, a sixteenth of all channels is swept.
-const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// Shards in one sweep.
-const SWEPT: usize = 4;
-/// Keys of one map whose time is over, removed in one sweep.
-const OVERDUE: usize = 1000;
 
 /// Channels in memory.
 pub struct MemoryBroker {
@@ -59,8 +51,7 @@ impl MemoryBroker {
         for shard in shards {
             self.table.nth(shard).expire(self.table.budget(), now);
         }
-        let overdue: Vec<_> = self.table.shards().flat_map(|shard| shard.overdue(now, OVERDUE)).collect();
-        for Overdue { channel, rules, removal } in overdue {
+        for Overdue { channel, rules, removal } in self.table.overdue() {
             // A conflict says that the key was set again.
             self.append(&channel, &rules, removal).await;
         }

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod budget;
 mod channel;
+pub mod disk;
 mod draft;
 pub mod follow;
 pub mod memory;
@@ -73,7 +74,7 @@ pub trait Broker: Send + Sync {
 /// Who is told of publications of channels that were subscribed to: the hub.
 ///
 /// Calls for one channel come one at a time, and in order unless a gap is told. They come from the thread that has
-/// made the publication durable, so they must not wait.
+/// made the publication durable, with the channel locked: they must neither wait nor call the broker.
 pub trait Deliveries: Send + Sync {
     /// The next publication.
     fn delivered(&self, channel: &str, epoch: &Epoch, publication: &Arc<Publication>);

@@ -6,6 +6,7 @@ mod shard;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -18,6 +19,13 @@ use super::rules::{Kind, Rules};
 const SHARDS: usize = 64;
 /// When history must be given up, a little more than needed is, so that it is not for each publication anew.
 const SLACK: usize = 64;
+
+/// Between two looks at keys whose time is over; in between, some of the shards are swept.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// Shards in one sweep.
+pub(crate) const SWEPT: usize = 4;
+/// Keys of one map whose time is over, removed in one sweep.
+const OVERDUE: usize = 1000;
 
 /// The clock of a broker.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -159,6 +167,12 @@ impl Table {
     ) -> Snapshot {
         let snapshot = self.look(channel, rules, |entry| entry.channel.snapshot(cursor, limit));
         snapshot.unwrap_or_else(Snapshot::Unavailable)
+    }
+
+    /// Keys whose time is over, of all maps: each removal expects the key as it is.
+    pub(crate) fn overdue(&self) -> Vec<Overdue> {
+        let now = self.now();
+        self.shards().flat_map(|shard| shard.overdue(now, OVERDUE)).collect()
     }
 
     pub(crate) fn subscribe(&self, channel: &str, rules: &Arc<Rules>) {

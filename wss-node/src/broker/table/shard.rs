@@ -185,6 +185,12 @@ impl Shard {
         overdue.collect()
     }
 
+    /// All channels.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Kind, &Arc<str>, &Entry)> {
+        let kinds = [Kind::Stream, Kind::Value, Kind::Map].into_iter();
+        kinds.flat_map(|kind| self.of(kind).iter().map(move |(name, entry)| (kind, name, entry)))
+    }
+
     /// How many channels there are.
     pub(crate) fn len(&self) -> usize {
         self.streams.len() + self.values.len() + self.maps.len()
