@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod inbox;
 pub mod load;
 pub mod mount;
+pub mod nats;
 pub mod openssl_ocsp;
 pub mod pebble;
 pub mod process;

@@ -14,6 +14,7 @@ mod channel;
 pub mod disk;
 mod draft;
 pub mod follow;
+pub mod jetstream;
 pub mod memory;
 pub mod position;
 pub mod presence;
