@@ -22,11 +22,14 @@ use crate::broker::table::Clock;
 /// Messages that a replica catches up with one by one; with more it is made anew.
 const CATCH_UP: usize = 256;
 
+/// By kind and name.
+pub(super) type Channels = HashMap<(Kind, Arc<str>), Arc<Live>>;
+
 /// What appenders, readers and the followers of the partitions share.
 pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) logs: Vec<Log>,
-    pub(super) channels: Mutex<HashMap<(Kind, Arc<str>), Arc<Live>>>,
+    pub(super) channels: Mutex<Channels>,
     pub(super) budget: Arc<Budget>,
     pub(super) deliveries: Arc<dyn Deliveries>,
     pub(super) clock: Clock,
@@ -84,7 +87,7 @@ impl Shared {
         &self.logs[live.partition]
     }
 
-    pub(super) fn channels(&self) -> MutexGuard<'_, HashMap<(Kind, Arc<str>), Arc<Live>>> {
+    pub(super) fn channels(&self) -> MutexGuard<'_, Channels> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
