@@ -1,6 +1,7 @@
 //! Publications in a second that are acknowledged after a flush to the disk, by how many publishers wait at once; beside
 //! the same number of plain appends to a file, each with a flush of its own.
 
+// A benchmark is what it prints.
 #![allow(clippy::print_stdout)]
 
 use std::fs::File;

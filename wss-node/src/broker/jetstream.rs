@@ -6,11 +6,14 @@
 //! the channels it serves ([`replica`]), made from the stream and fed by one ordered consumer for each partition.
 
 mod append;
+mod fetch;
+mod flushes;
 mod follow;
 mod log;
 mod message;
 mod names;
 mod options;
+mod presence;
 mod replica;
 mod shared;
 
@@ -21,6 +24,7 @@ use std::time::Duration;
 use self::log::Log;
 use self::names::Names;
 pub use self::options::{ConnectError, Options};
+pub use self::presence::JetStreamPresence;
 use self::shared::Shared;
 use super::answer::{Append, Cursor, From, Read, Snapshot};
 use super::budget::Budget;
@@ -38,6 +42,7 @@ const OVERDUE: usize = 256;
 pub struct JetStreamBroker {
     shared: Arc<Shared>,
     followers: Vec<tokio::task::JoinHandle<()>>,
+    survives_power_cut: Option<bool>,
 }
 
 impl JetStreamBroker {
@@ -76,7 +81,16 @@ impl JetStreamBroker {
             })?;
             followers.push(tokio::spawn(follow::run(Arc::clone(&shared), partition, consumer)));
         }
-        Ok(Self { shared, followers })
+        let survives_power_cut = flushes::all_flush(&options.monitors).await;
+        flushes::say(survives_power_cut);
+        Ok(Self { shared, followers, survives_power_cut })
+    }
+
+    /// Whether an acknowledged publication survives a power cut of all servers, as they said at the start; `None`: they
+    /// did not say.
+    #[must_use]
+    pub fn survives_power_cut(&self) -> Option<bool> {
+        self.survives_power_cut
     }
 
     /// Partitions whose publications do not come at present: what is read of them may be old.

@@ -9,6 +9,7 @@
 //! what is promised.
 
 pub mod answer;
+pub mod any;
 pub mod budget;
 mod channel;
 pub mod disk;

@@ -123,9 +123,13 @@ async fn a_restart_keeps_logs_epochs_offsets_keys_values_and_maps() {
                 info: Bytes::from_static(b"me"),
                 ..NewPublication::default()
             };
-            top = Some(appended(&broker, "s", &stream, new.clone()).await);
-            appended(&broker, "v", &value, new).await;
-            appended(&broker, "m", &map, keyed(&format!("k{}", n % 12), format!("{restart}.{n}"))).await;
+            let entry = keyed(&format!("k{}", n % 12), format!("{restart}.{n}"));
+            let (position, _, _) = tokio::join!(
+                appended(&broker, "s", &stream, new.clone()),
+                appended(&broker, "v", &value, new),
+                appended(&broker, "m", &map, entry)
+            );
+            top = Some(position);
             if n % 5 == 0 {
                 let removal =
                     NewPublication { removed: true, ..keyed(&format!("k{}", n % 7), String::new()) };

@@ -8,16 +8,14 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, StorageType, Stream,
 };
 use bytes::Bytes;
-use futures_util::StreamExt;
 use jiff::Timestamp;
 
+use super::fetch::{self, Stored};
 use super::message::{self, Written};
 use super::names::Names;
 use super::options::{ConnectError, Options};
 
-/// Messages in one answer, at most.
-const BATCH: usize = 500;
-/// How long the next message of an answer may take.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Told in the streams, so that nodes that are configured otherwise notice.
 const PARTITIONS: &str = "sealwire-partitions";
@@ -144,46 +142,13 @@ impl Log {
 
     /// All messages of a channel, from any server that has them: the last ones may be missing.
     pub(super) async fn all(&self, filter: &str) -> Result<Vec<Message>, Failure> {
-        let mut all: Vec<Message> = Vec::new();
-        loop {
-            let from = all.last().map_or(1, |last| last.sequence + 1);
-            if !self.batch(filter, from, &mut all).await? {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// One batch; tells whether there are more.
-    async fn batch(&self, filter: &str, from: u64, all: &mut Vec<Message>) -> Result<bool, Failure> {
-        let inbox = self.client.new_inbox();
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(unknown)?;
-        let ask = serde_json::json!({ "seq": from, "batch": BATCH, "next_by_subj": filter });
-        let subject = format!("$JS.API.DIRECT.GET.{}", self.stream.cached_info().config.name);
-        self.client.publish_with_reply(subject, inbox, ask.to_string().into()).await.map_err(unknown)?;
-        let before = all.len();
-        loop {
-            let answer = tokio::time::timeout(PATIENCE, answers.next()).await;
-            let answer = answer.map_err(|_| unknown("no answer to a batch of messages"))?;
-            let answer = answer.ok_or_else(|| unknown("the connection has ended"))?;
-            match answer.status.map(|status| status.as_u16()) {
-                None => {}
-                // The end of the batch.
-                Some(204) => return Ok(all.len() - before == BATCH),
-                Some(404) => return Ok(false),
-                Some(code) => {
-                    return Err(unknown(format!("{code} {}", answer.description.unwrap_or_default())));
-                }
-            }
-            let headers = answer.headers.unwrap_or_default();
-            let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
-            let sequence = text("Nats-Sequence").and_then(|it| it.parse().ok());
-            let at = text("Nats-Time-Stamp").and_then(|it| it.parse().ok());
-            let (Some(sequence), Some(at), Some(subject)) = (sequence, at, text("Nats-Subject")) else {
-                return Err(unknown("an answer without sequence, time or subject"));
-            };
-            let written = self.read(subject, &headers, answer.payload, sequence, at);
-            all.push(Message { sequence, written });
-        }
+        let stored = fetch::all(&self.client, &self.stream.cached_info().config.name, filter).await;
+        let stored = stored.map_err(Failure::Unknown)?.into_iter();
+        let message = |it: Stored| {
+            let written = self.read(&it.subject, &it.headers, it.payload, it.sequence, it.at);
+            Message { sequence: it.sequence, written }
+        };
+        Ok(stored.map(message).collect())
     }
 }
 

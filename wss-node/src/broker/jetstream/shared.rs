@@ -22,8 +22,8 @@ use crate::broker::table::Clock;
 /// Messages that a replica catches up with one by one; with more it is made anew.
 const CATCH_UP: usize = 256;
 
-/// Those of which this node has a replica.
-type Channels = HashMap<(Kind, Arc<str>), Arc<Live>>;
+/// By kind and name.
+pub(super) type Channels = HashMap<(Kind, Arc<str>), Arc<Live>>;
 
 /// What appenders, readers and the followers of the partitions share.
 pub(super) struct Shared {
