@@ -102,7 +102,7 @@ async fn everything_arrives(protocol: &str) {
             ("tls.resumed", "Bool(false)"),
             ("url.path", "Str(/connection/websocket)"),
             ("http.response.status_code", "Int(101)"),
-            ("wss_node.auth", "Str(none)"),
+            ("wss_node.auth", "Str(anonymous)"),
             ("wss_node.close.code", "Int(1000)"),
             ("wss_node.close.side", "Str(client)"),
             ("wss_node.messages.received", "Int(2)"),

@@ -14,7 +14,7 @@ use crate::outbound::Outbound;
 use crate::protocol::{self, Command, Connect, Disconnect, Life, Publish, Reply, ReplyError, Token};
 use crate::registry::{Entry, State};
 use crate::service::Node;
-use crate::telemetry::trace::Publishing;
+use crate::telemetry::trace::{self, Publishing};
 use crate::upgrade::Admission;
 
 /// The state of a session's protocol.
@@ -129,6 +129,7 @@ impl Commands {
     /// The client is let in.
     pub(super) fn connected(&mut self, id: u32) {
         self.connected = true;
+        trace::let_in(self.admission.grant.as_ref());
         self.admission.place.authenticated();
         self.entry.reached(State::Connected);
         let ping = self.node.config.session.ping_interval.as_secs().max(1);

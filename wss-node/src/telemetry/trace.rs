@@ -14,6 +14,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 use super::parent;
 use super::sampling::Sampling;
+use crate::auth::Grant;
 use crate::client::Client;
 use crate::counters::{Counters, Side};
 use crate::registry::SessionId;
@@ -132,7 +133,7 @@ impl Trace {
         if status.is_server_error() {
             span.set_status(Status::error(status.as_str().to_owned()));
         }
-        let Admission { client, tenant, grant, .. } = match upgraded {
+        let Admission { client, tenant, .. } = match upgraded {
             Some(Upgraded::Session(admission)) => admission.as_ref(),
             Some(Upgraded::Close(goodbye)) => {
                 span.set_attribute(KeyValue::new("wss_node.close.side", Side::Node.as_str()));
@@ -147,13 +148,6 @@ impl Trace {
         };
         // As a trusted proxy told it.
         span.set_attribute(KeyValue::new("client.address", client.address.to_string()));
-        let auth = match grant {
-            Some(grant) if !grant.user.is_empty() => "token",
-            Some(_) => "anonymous",
-            // It may still come with the `connect` command.
-            None => "none",
-        };
-        span.set_attribute(KeyValue::new("wss_node.auth", auth));
         if let Some(tenant) = &tenant.name {
             span.set_attribute(KeyValue::new("wss_node.tenant", tenant.clone()));
         }
@@ -217,6 +211,12 @@ fn count(number: usize) -> u64 {
 /// The session of this task has begun, under this id.
 pub(crate) fn session(id: &SessionId) {
     within(|context| context.span().set_attribute(KeyValue::new("session.id", id.to_string())));
+}
+
+/// The client of this task's session was let in, by a token or as one of the anonymous.
+pub(crate) fn let_in(grant: Option<&Grant>) {
+    let auth = if grant.is_some_and(|grant| !grant.user.is_empty()) { "token" } else { "anonymous" };
+    within(|context| context.span().set_attribute(KeyValue::new("wss_node.auth", auth)));
 }
 
 /// The session of this task ends.

@@ -70,6 +70,7 @@ async fn a_connection_has_its_handshake_its_upgrade_and_its_end() {
     let took = Duration::from_micros(10);
     trace.answered(StatusCode::SWITCHING_PROTOCOLS, took, "192.0.2.200".parse().unwrap(), Some(&session));
     let session = async {
+        let_in(Some(&Grant { user: "u".to_owned(), ..Grant::anonymous() }));
         event("breaker open");
         let mut tally = Tally::default();
         tally.received(&node.counters, 7);
@@ -100,7 +101,7 @@ async fn a_connection_has_its_handshake_its_upgrade_and_its_end() {
         ("tls.resumed", "false"),
         ("url.path", "/ws"),
         ("http.response.status_code", "101"),
-        ("wss_node.auth", "none"),
+        ("wss_node.auth", "token"),
         ("wss_node.close.code", "3008"),
         ("wss_node.close.reason", "slow"),
         ("wss_node.close.side", "node"),
