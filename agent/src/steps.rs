@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sealwire_proto::v1::{Step, StepKind};
 use tokio::sync::broadcast;
 
@@ -75,20 +75,27 @@ impl Steps {
 
     /// Records a step that has just happened.
     pub fn record(&self, event: Event) {
+        self.record_at(event, Instant::now());
+    }
+
+    /// Records a step that happened, or began, at this instant.
+    pub fn record_at(&self, event: Event, at: Instant) {
         if let Some(count) = usize::try_from(event.kind as i32).ok().and_then(|kind| self.counts.get(kind)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let (now, today) = (Instant::now(), Timestamp::now());
+        let ago = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
+        let today = Timestamp::now().checked_sub(ago).unwrap_or_default();
         let (took, elapsed) = {
             // Instants stay right even if a thread panicked while it held the lock.
             let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-            let run = runs.entry(event.certificate.clone()).or_insert(Run { started: now, last: now });
+            let run = runs.entry(event.certificate.clone()).or_insert(Run { started: at, last: at });
             if event.kind == StepKind::Started {
-                *run = Run { started: now, last: now };
+                *run = Run { started: at, last: at };
             }
-            let took = now - run.last;
-            run.last = now;
-            let elapsed = now - run.started;
+            // Another thread's step may be recorded sooner than an earlier one of ours.
+            let took = at.saturating_duration_since(run.last);
+            run.last = run.last.max(at);
+            let elapsed = at.saturating_duration_since(run.started);
             if matches!(event.kind, StepKind::Done | StepKind::Failed) {
                 // What comes later (a node that pairs again) belongs to no run.
                 runs.remove(&event.certificate);
@@ -133,6 +140,8 @@ fn log(step: &Step, kind: StepKind) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn event(kind: StepKind) -> Event {
@@ -151,5 +160,24 @@ mod tests {
         let second = listener.try_recv().unwrap();
         assert_eq!(second.took_micros, second.elapsed_micros);
         assert_eq!(listener.try_recv().unwrap().elapsed_micros, 0);
+    }
+
+    #[test]
+    fn a_step_may_be_told_later_than_it_began() {
+        let (steps, now) = (Steps::default(), Instant::now());
+        let at = |ago| now.checked_sub(Duration::from_secs(ago)).unwrap();
+        let mut listener = steps.listen();
+        steps.record_at(event(StepKind::Started), at(30));
+        steps.record_at(event(StepKind::Pushed), at(20));
+        steps.record_at(event(StepKind::Acked), at(19));
+        steps.record_at(event(StepKind::Proven), at(20));
+        let told: Vec<_> = std::iter::from_fn(|| listener.try_recv().ok()).collect();
+        let times: Vec<_> = told.iter().map(|step| (step.took_micros, step.elapsed_micros)).collect();
+        let second = 1_000_000;
+        let expected = [(0, 0), (10 * second, 10 * second), (second, 11 * second), (0, 10 * second)];
+        assert_eq!(times, expected);
+        let ago = (Timestamp::now().as_microsecond() - told[1].at_micros) / 1_000_000;
+        assert!((19..=25).contains(&ago), "{ago} s");
+        assert_eq!(told[1].at_ms, told[1].at_micros / 1000);
     }
 }

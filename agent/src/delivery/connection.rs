@@ -233,7 +233,8 @@ impl Connection {
 
     async fn input(&mut self, certificate: &str, input: Input) -> Result<(), Closed> {
         let Some(slot) = self.slots.get_mut(certificate) else { return Ok(()) };
-        for effect in slot.on(input, Instant::now()) {
+        let now = Instant::now();
+        for effect in slot.on(input, now) {
             match effect {
                 Effect::Push { generation, rollback, with_staple } => {
                     let usage = BundleUse::Unspecified;
@@ -253,7 +254,7 @@ impl Connection {
                 Effect::Staple { generation } => self.staple(certificate, generation).await?,
                 Effect::Probe { generation } => self.probe(certificate, generation),
                 Effect::Report { generation, outcome } => {
-                    self.report(certificate, generation, outcome).await?;
+                    self.report(certificate, generation, outcome, now).await?;
                 }
                 Effect::Disconnect => {
                     tracing::warn!(node = self.node.id, certificate, "no answer to a push: closing");
@@ -325,21 +326,24 @@ impl Connection {
         });
     }
 
-    async fn report(&self, certificate: &str, generation: u64, outcome: Outcome) -> Result<(), Closed> {
-        self.record(certificate, generation, &outcome);
+    async fn report(
+        &self,
+        certificate: &str,
+        generation: u64,
+        outcome: Outcome,
+        at: Instant,
+    ) -> Result<(), Closed> {
+        self.record(certificate, generation, &outcome, at);
         let (node_id, certificate) = (self.node.id.clone(), certificate.to_owned());
         self.tell(Event::Delivery { node_id, certificate, generation, outcome }).await
     }
 
-    /// Into the live record.
-    fn record(&self, certificate: &str, generation: u64, outcome: &Outcome) {
+    /// Into the live record. What was pushed was handed over from the instant at which that was decided.
+    fn record(&self, certificate: &str, generation: u64, outcome: &Outcome, at: Instant) {
         if let Some(step) = step_of(outcome) {
-            self.delivery.steps.record(steps::Event {
-                certificate: certificate.to_owned(),
-                generation,
-                node_id: self.node.id.clone(),
-                ..step
-            });
+            let node_id = self.node.id.clone();
+            let event = steps::Event { certificate: certificate.to_owned(), generation, node_id, ..step };
+            self.delivery.steps.record_at(event, at);
         }
     }
 
