@@ -65,6 +65,7 @@ impl Scene {
             tls: Arc::clone(&self.tls),
             server_name: "node.test".to_owned(),
             source: self.world.address,
+            preface: String::new(),
         };
         asker.upgrade(path, lines).await.unwrap()
     }
