@@ -95,6 +95,29 @@ fn the_issuer_is_that_of_the_verified_path() {
 }
 
 #[test]
+fn a_signature_that_is_remembered_makes_no_other_chain_good() {
+    let (pki, twin) = (Pki::new(), Pki::new());
+    let made = pki.leaf(|_| {});
+    assert!(check(&pki, &made, &["a.example"]).is_ok());
+    let names = names(&["a.example"]);
+    let reason = |chain: &[CertificateDer<'static>], anchors: &Anchors, now: UnixTime| {
+        validate(chain, &made.key, Names::All(&names), anchors, now).unwrap_err().reason
+    };
+    let now = UnixTime::now();
+    assert_eq!(reason(&made.chain, &twin.anchors(), now), NackReason::UntrustedChain);
+    // The signature of the leaf is remembered, but its intermediate is not there, or is another of the same name.
+    assert_eq!(reason(&made.chain[..1], &pki.anchors(), now), NackReason::UntrustedChain);
+    let other = [made.chain[0].clone(), twin.intermediate.der().clone()];
+    assert_eq!(reason(&other, &pki.anchors(), now), NackReason::UntrustedChain);
+    let later = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.as_secs() + 3601));
+    assert_eq!(reason(&made.chain, &pki.anchors(), later), NackReason::Expired);
+    let mut changed = made.chain[0].to_vec();
+    *changed.last_mut().unwrap() ^= 1;
+    let changed = [CertificateDer::from(changed), made.chain[1].clone()];
+    assert_eq!(reason(&changed, &pki.anchors(), now), NackReason::UntrustedChain);
+}
+
+#[test]
 fn each_fault_has_its_own_reason() {
     let pki = Pki::new();
     let good = pki.leaf(|_| {});

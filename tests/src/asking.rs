@@ -27,6 +27,8 @@ pub struct Asker {
     pub server_name: String,
     /// The address to connect from.
     pub source: Ipv4Addr,
+    /// Sent before the handshake: a PROXY header.
+    pub preface: String,
 }
 
 /// What came back.
@@ -75,6 +77,13 @@ impl Asker {
         Self { server_name: server_name.to_owned(), ..self.clone() }
     }
 
+    /// The same behind a proxy that tells this client in a PROXY header.
+    #[must_use]
+    pub fn told(&self, client: &str) -> Self {
+        let preface = format!("PROXY TCP4 {client} {} 40000 8443\r\n", self.address.ip());
+        Self { preface, ..self.clone() }
+    }
+
     /// Sends a request as it stands, with `\r\n` for every end of a line and after the last.
     ///
     /// # Errors
@@ -94,7 +103,8 @@ impl Asker {
     async fn answer(&self, request: &str) -> Result<Answer> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.source, 0).into())?;
-        let tcp = socket.connect(self.address).await.context("connect")?;
+        let mut tcp = socket.connect(self.address).await.context("connect")?;
+        tcp.write_all(self.preface.as_bytes()).await?;
         let name = ServerName::try_from(self.server_name.clone())?;
         let mut stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await.context("TLS")?;
         let request = format!("{}\r\n\r\n", request.lines().collect::<Vec<_>>().join("\r\n"));

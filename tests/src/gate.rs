@@ -31,6 +31,14 @@ impl Gate {
     /// # Panics
     /// When it does not become ready.
     pub async fn open(names: &[&str], extra: &str) -> Self {
+        Self::open_with(names, extra, &[]).await
+    }
+
+    /// The same with variables of the environment, for keys of sections that are there already.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn open_with(names: &[&str], extra: &str, environment: &[(&str, &str)]) -> Self {
         let world = World::new();
         let extra = extra.replace("ADDRESS", &world.address.to_string());
         let names: Vec<_> =
@@ -41,6 +49,7 @@ impl Gate {
         world.configure_node("node-1", 0, &world.delivery_socket(), &format!("{limits}{extra}"));
         let agent = world.start_agent();
         let mut command = world.node_command("node-1");
+        command.envs(environment.iter().copied());
         command.env("WSS_NODE_SERVER_NAMES", format!("{names:?}"));
         command.env("WSS_NODE_ADMIN__SOCKET", world.path("run/node.sock"));
         let node = Process::start("node-1", &mut command);
@@ -51,6 +60,7 @@ impl Gate {
             tls: tls(&anchors).unwrap(),
             server_name: names[0].clone(),
             source: STRANGER.into(),
+            preface: String::new(),
         };
         Self { world, node, asker, _agent: agent }
     }

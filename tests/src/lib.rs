@@ -4,13 +4,17 @@
 pub mod alertmanager;
 pub mod asking;
 pub mod authority;
+pub mod channels;
 pub mod collector;
 pub mod gate;
 pub mod handshakes;
 pub mod hook;
 pub mod hostile;
 pub mod inbox;
+pub mod issuer;
 pub mod load;
+pub mod mount;
+pub mod nats;
 pub mod openssl_ocsp;
 pub mod pebble;
 pub mod process;

@@ -127,6 +127,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGINT.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// Stops it until [`Process::go_on`], as a machine that swaps would.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);

@@ -42,16 +42,24 @@ impl Session {
     /// # Errors
     /// Whatever goes wrong on the way.
     pub async fn open(address: SocketAddr, tls: Arc<ClientConfig>) -> Result<Self> {
+        let mut session = Self::upgraded(address, tls, "/connection/websocket").await?;
+        session.call("connect", json!({})).await?;
+        Ok(session)
+    }
+
+    /// Connects and upgrades, and says nothing yet.
+    ///
+    /// # Errors
+    /// Whatever goes wrong on the way.
+    pub async fn upgraded(address: SocketAddr, tls: Arc<ClientConfig>, path: &str) -> Result<Self> {
         let tcp = TcpStream::connect(address).await.context("connect")?;
         tcp.set_nodelay(true)?;
         let name = ServerName::IpAddress(address.ip().into());
         let stream = TlsConnector::from(tls).connect(name, tcp).await.context("TLS")?;
-        let url = format!("wss://{address}/connection/websocket");
+        let url = format!("wss://{address}{path}");
         let (socket, _) =
             ClientBuilder::new().uri(&url)?.connect_on(stream).await.context("WebSocket upgrade")?;
-        let mut session = Self { socket, waiting: Vec::new(), next_id: 1 };
-        session.call("connect", json!({})).await?;
-        Ok(session)
+        Ok(Self { socket, waiting: Vec::new(), next_id: 1 })
     }
 
     /// Subscribes to a channel.
@@ -79,7 +87,11 @@ impl Session {
         Ok(id)
     }
 
-    async fn call(&mut self, method: &str, params: Value) -> Result<Value> {
+    /// Sends a command and waits for its reply; pushes that come before it are passed over.
+    ///
+    /// # Errors
+    /// The node refuses, or the session breaks.
+    pub async fn call(&mut self, method: &str, params: Value) -> Result<Value> {
         let id = self.send(method, params).await?;
         loop {
             let reply = self.next().await?;

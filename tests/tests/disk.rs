@@ -1,53 +1,15 @@
 //! Bad disks: what is good stays, what is damaged is said and made anew, and no node goes without.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use sealwire_proto::v1::GenerationStatus;
 use sealwire_tests::eventually;
+use sealwire_tests::mount::Mount;
 use sealwire_tests::process::{Ran, run};
 use sealwire_tests::world::{PATIENCE, World};
-
-/// A file system of a test; unmounted when dropped, also by a panic.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None`, said aloud, where mounting is not permitted; never in CI.
-    fn new(path: &Path, how: &[&str]) -> Option<Self> {
-        let ran = run(Command::new("mount").args(how).arg(path));
-        if ran.code == 0 {
-            return Some(Self(path.to_owned()));
-        }
-        let message = format!("mounting needs root (CAP_SYS_ADMIN): {}", ran.err.trim());
-        assert!(std::env::var_os("CI").is_none(), "{message}");
-        eprintln!("\n*** TEST NOT RUN: {message} ***\n");
-        None
-    }
-
-    /// An empty one with little room.
-    fn small(path: &Path) -> Option<Self> {
-        std::fs::create_dir_all(path).unwrap();
-        Self::new(path, &["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"])
-    }
-
-    /// Makes a directory in use read-only, also for root: what is open stays open, but every path is looked
-    /// up in the mount.
-    fn read_only(path: &Path) -> Option<Self> {
-        let mount = Self::new(path, &["--bind", path.to_str().unwrap()])?;
-        let ran = run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(path));
-        assert_eq!(ran.code, 0, "{ran:?}");
-        Some(mount)
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: the agent may hold files still.
-        let _ = run(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
 
 fn pair(world: &World) -> (Vec<u8>, Vec<u8>) {
     let read = |name: &str| std::fs::read(world.path("state/live/web").join(name)).unwrap();
@@ -88,7 +50,7 @@ fn renew(world: &World) -> Ran {
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_defect_01_full_disk_destroys_nothing() {
     let world = World::new();
-    let Some(_small) = Mount::small(&world.path("state")) else { return };
+    let Some(_small) = Mount::small(&world.path("state"), 1024) else { return };
     let (mut agent, _node) = world.start().await;
     let before = proven(&world).await;
     let good = pair(&world);

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 /// No limit of a single client: everything here comes from this machine.
 const UNLIMITED: &str = "[limits]\nsessions_per_ip = 0\nhandshakes_per_ip = 0\naccepts_per_second_per_ip = 0\n\
-                         unauthenticated = 0\n";
+                         unauthenticated = 0\nmessages_per_second = 0\n";
 
 async fn start(world: &World, extra: &str) -> (Process, Process) {
     world.configure_agent(&AgentSettings::default());

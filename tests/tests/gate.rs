@@ -11,6 +11,9 @@ use sealwire_tests::gate::{Gate, PATH, check};
 use sealwire_tests::world::PATIENCE;
 use serde_json::{Value, json};
 
+/// A request, the status and text of its answer, and header fields.
+type Case<'a> = (String, u16, &'a str, &'a [(&'a str, &'a str)]);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refusal_has_its_status_and_says_why() {
     let extra = "[gate]\norigins = [\"https://app.test\", \"https://*.shop.test\"]\n\
@@ -42,7 +45,7 @@ async fn every_refusal_has_its_status_and_says_why() {
     let key = "Sec-WebSocket-Key must be the base64 of 16 bytes\n";
     let elsewhere = "nothing is here; the WebSocket endpoint has another path\n";
     let origin = "this origin is not allowed\n";
-    let cases: [(String, u16, &str, &[(&str, &str)]); 19] = [
+    let cases: [Case<'_>; 19] = [
         (instead(PATH, "/elsewhere"), 404, elsewhere, &[]),
         (instead("GET", "POST"), 405, "a WebSocket begins with GET\n", &[("allow", "GET")]),
         (instead("HTTP/1.1", "HTTP/1.0"), 505, "a WebSocket upgrade needs HTTP/1.1\n", &[]),
@@ -248,7 +251,10 @@ async fn a_token_lets_in_and_what_is_wrong_with_it_is_told_where_only_its_page_r
     let answer = gate.asker.upgrade("/close", &[page, &bearer(&expired)]).await.unwrap();
     assert_eq!(answer.until_closed().await.unwrap(), b"\x88\x0f\x0f\xa1token_refused");
 
-    let down = gate.asker.upgrade("/down", &[&bearer(&good)]).await.unwrap();
+    // No shared secret there: a key of the set must have signed it.
+    let (_, rest) = good.split_once('.').unwrap();
+    let by_key = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"1"}"#));
+    let down = gate.asker.upgrade("/down", &[&bearer(&by_key)]).await.unwrap();
     assert_eq!((down.status, down.body.as_str()), (503, "tokens cannot be checked now\n"), "{down:?}");
     assert!(down.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
 

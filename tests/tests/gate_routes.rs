@@ -88,6 +88,26 @@ async fn tenants_have_their_own_rules_and_no_way_to_each_other() {
     assert_eq!(same.status, 403, "{same:?}");
 }
 
+/// A proxy that passes TLS on: the handshake is the client's, and so is every header.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_header_the_client_is_bound_by_its_own_handshake_and_not_believed() {
+    let extra = "[limits]\nsessions_per_ip = 1\naccepts_per_second_per_ip = 0\n\
+        [proxy]\ntrusted = [\"127.250.0.1/32\"]\n[[tenant]]\nname = \"acme\"\nhosts = [\"acme.test\"]\n";
+    let required = [("WSS_NODE_LISTEN__PROXY_PROTOCOL", "required")];
+    let gate = Gate::open_with(&["node.test", "acme.test"], extra, &required).await;
+    let client = gate.asker.from(PROXY).told("198.51.100.1");
+    let side_door = client.ask(&upgrade(PATH, "acme.test", &[])).await.unwrap();
+    check(&side_door, 421, "the TLS handshake was for another host: connect anew\n", &[]);
+    let _said = gate.node.line("address=198.51.100.1 peer=127.250.0.1:", PATIENCE);
+
+    let held = client.upgrade(PATH, &[]).await.unwrap();
+    assert_eq!(held.status, 101);
+    let forged = client.upgrade(PATH, &["X-Forwarded-For: 198.51.100.9"]).await.unwrap();
+    check(&forged, 429, "too many connections\n", &[]);
+    let other = client.told("198.51.100.2").named("acme.test").upgrade(PATH, &[]).await.unwrap();
+    assert_eq!(other.status, 101, "{other:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn load_balancers_ask_how_the_node_is() {
     let extra = "[gate]\norigins = [\"https://app.test\"]\nallow_missing_origin = false\n\

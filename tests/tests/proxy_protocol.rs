@@ -119,11 +119,13 @@ async fn the_plain_listener_lets_in_proxies_and_believes_what_they_forward() {
     let world = World::new();
     let plain = SocketAddr::from((world.address, 8080));
     let (_agent, node) = start(&world, "", &format!("[plain]\naddress = \"{plain}\"\n")).await;
-    let mut refused = connect_from(ANYBODY, plain).await.unwrap();
-    let _ = refused.write_all(wire::upgrade("node.test", "").as_bytes()).await;
-    let mut rest = Vec::new();
-    let _ = tokio::time::timeout(PATIENCE, refused.read_to_end(&mut rest)).await.unwrap();
-    assert!(rest.is_empty(), "closed before a byte: {:?}", String::from_utf8_lossy(&rest));
+    // The reset may come before our own side has seen that it is connected.
+    if let Ok(mut refused) = connect_from(ANYBODY, plain).await {
+        let _ = refused.write_all(wire::upgrade("node.test", "").as_bytes()).await;
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, refused.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.is_empty(), "closed before a byte: {:?}", String::from_utf8_lossy(&rest));
+    }
     let _audited = node.line("plain_refused", PATIENCE);
 
     let answer = async |headers: &str| {

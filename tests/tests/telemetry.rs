@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use sealwire_tests::authority::Authority;
 use sealwire_tests::collector::{Collector, Item};
 use sealwire_tests::process::{Process, run};
 use sealwire_tests::session::{Session, tls};
@@ -154,7 +155,11 @@ async fn what_ended_right_before_the_signal_is_there() {
         let Some(collector) = Collector::start(&world, None) else { return };
         let (_agent, mut node, tls) = start(&world, &endpoint(&world, protocol)).await;
         traced(&world, &tls).await;
-        node.terminate();
+        if protocol == "grpc" {
+            node.terminate()
+        } else {
+            node.interrupt()
+        }
         assert!(node.ended(PATIENCE).success(), "{}", node.log());
         // Sent before the node was gone; that the collector prints it is only a matter of its pace.
         let connection = span(&collector, "wss connection").await;
@@ -164,6 +169,50 @@ async fn what_ended_right_before_the_signal_is_there() {
             collector.metrics().contains(&"wss_node.drain.duration".to_owned()).then_some(())
         })
         .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_node_did_not_start_is_there() {
+    let world = World::new();
+    let Some(collector) = Collector::start(&world, None) else { return };
+    let taken = tokio::net::TcpListener::bind(world.node_address()).await.unwrap();
+    let telemetry = format!("[telemetry]\n{}", endpoint(&world, "grpc"));
+    world.configure_node("node-1", 0, &world.delivery_socket(), &telemetry);
+    let mut node = world.start_node("node-1");
+    assert!(!node.ended(PATIENCE).success());
+    drop(taken);
+    let record =
+        eventually("the reason", PATIENCE, || async { collector.logs("node not running").pop() }).await;
+    assert!(record.attributes["error"].contains("listen.address: cannot listen on"), "{record:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_behind_tls_is_known_by_its_roots() {
+    for protocol in ["grpc", "http"] {
+        let world = World::new();
+        let (ca, other) = (Authority::new("collector"), Authority::new("other"));
+        let (certificate, key) = ca.server(&world);
+        let (certificate, key) =
+            (world.write("collector.pem", &certificate), world.write("collector.key", &key));
+        let files = Some((certificate.to_str().unwrap(), key.to_str().unwrap()));
+        let Some(collector) = Collector::start(&world, files) else { return };
+        let secure = |ca: &Authority, file: &str| {
+            let roots = world.write(file, &ca.pem());
+            let plain = endpoint(&world, protocol).replace("http://", "https://");
+            format!("{plain}roots = \"{}\"\ninterval = \"1s\"\n", roots.display())
+        };
+        let (_agent, node, tls) = start(&world, &secure(&ca, "right.pem")).await;
+        traced(&world, &tls).await;
+        span(&collector, "wss connection").await;
+        assert_eq!(node.count("does not take it"), 0, "{}", node.log());
+        drop(node);
+
+        let telemetry = format!("[telemetry]\n{}", secure(&other, "wrong.pem"));
+        world.configure_node("node-2", 0, &world.delivery_socket(), &telemetry);
+        let stranger = world.start_node("node-2");
+        let _ = stranger.line("telemetry: the collector does not take it", PATIENCE);
+        assert!(!collector.server.log().contains("Str(node-2)"));
     }
 }
 
@@ -205,7 +254,7 @@ async fn a_collector_that_is_away_or_stuck_is_told_once_and_holds_nothing_up() {
     })
     .await;
     let told = "telemetry: the collector does not take it";
-    assert_eq!(node.count(told), 3, "once for each signal: {}", node.log());
+    eventually("each signal fails", PATIENCE, || async { (node.count(told) >= 3).then_some(()) }).await;
 
     // Nobody there at all.
     holding.abort();
@@ -218,7 +267,7 @@ async fn a_collector_that_is_away_or_stuck_is_told_once_and_holds_nothing_up() {
         collector.spans("wss connection").pop()
     })
     .await;
-    assert_eq!(node.count(told), 3, "{}", node.log());
+    assert_eq!(node.count(told), 3, "once for each signal: {}", node.log());
 
     // And stuck again while the node stops.
     collector.server.freeze();
@@ -270,6 +319,35 @@ async fn prometheus_finds_no_fault_with_the_node() {
             r#"tls_server_handshake_duration_seconds_count{tls_curve="X25519MLKEM768",tls_resumed="false"}"#,
             1.0,
         ),
+    ] {
+        assert!(sample(&text, start).is_some_and(|value| value >= least), "{start}\n{text}");
+    }
+    promtool(&text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_finds_no_fault_with_the_agent() {
+    let world = World::new();
+    world.configure_agent(&AgentSettings::default());
+    world.configure_node("node-1", 0, &world.delivery_socket(), "");
+    let mut command = world.sealwire(["run"]);
+    let address = format!("{}:9464", world.address);
+    let _agent = Process::start("agent", command.env("SEALWIRE_ADMIN__METRICS", address));
+    let _node = world.start_node("node-1");
+    world.proven().await;
+    let text = eventually("the node's report", PATIENCE, || async {
+        let text = metrics(&world, 9464);
+        sample(&text, r#"sealwire_node_ready{node="node-1"}"#).filter(|ready| *ready > 0.0).map(|_| text)
+    })
+    .await;
+    for (start, least) in [
+        (r#"sealwire_certificates{state="proven"}"#, 1.0),
+        (r#"sealwire_certificate_expiry_seconds{certificate="web"}"#, 1.0),
+        (r#"sealwire_attempts_total{issuer="pki",work="order",outcome="ok"}"#, 1.0),
+        (r#"sealwire_steps_total{step="acked"}"#, 1.0),
+        (r#"sealwire_steps_total{step="proven"}"#, 1.0),
+        ("sealwire_nodes ", 1.0),
+        ("process_memory_usage_bytes ", 1e6),
     ] {
         assert!(sample(&text, start).is_some_and(|value| value >= least), "{start}\n{text}");
     }

@@ -42,6 +42,7 @@ pub mod testing;
 mod tickets;
 mod tls;
 mod upgrade;
+pub mod wire;
 
 pub use audit::AuditFileError;
 pub use auth::AuthError;

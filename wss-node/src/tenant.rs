@@ -12,6 +12,8 @@ pub(crate) struct Tenant {
     pub(crate) name: Option<String>,
     /// Put before the names of its channels.
     pub(crate) channel_prefix: String,
+    /// Beginnings of names that are others' channels: those of a tenant without a prefix do not reach them.
+    pub(crate) reserved: Arc<[String]>,
     /// Its sessions at the same time; 0: no limit of its own.
     pub(crate) sessions: u32,
     pub(crate) gate: GateConfig,
@@ -28,7 +30,10 @@ impl Tenant {
     pub(crate) fn everybody(config: &Config) -> Result<Self, AuthError> {
         let (gate, token) = (config.gate.clone(), config.token.clone());
         let verifier = Arc::new(Verifier::new(&token, "token")?);
-        Ok(Self { name: None, channel_prefix: String::new(), sessions: 0, gate, token, verifier })
+        let prefixes = config.tenant.iter().map(|tenant| tenant.channel_prefix.clone());
+        let reserved = prefixes.filter(|prefix| !prefix.is_empty()).collect();
+        let channel_prefix = String::new();
+        Ok(Self { name: None, channel_prefix, reserved, sessions: 0, gate, token, verifier })
     }
 
     /// The one at `position` of the configuration; what it leaves out is as for `everybody`.
@@ -40,11 +45,22 @@ impl Tenant {
         Ok(Self {
             name: Some(tenant.name.clone()),
             channel_prefix: tenant.channel_prefix.clone(),
+            reserved: Arc::clone(&everybody.reserved),
             sessions: tenant.sessions,
             gate: tenant.gate.clone().unwrap_or_else(|| everybody.gate.clone()),
             token: tenant.token.clone().unwrap_or_else(|| everybody.token.clone()),
             verifier,
         })
+    }
+}
+
+impl Tenant {
+    /// The name of its channel among those of all tenants; `None`: it is another's. No prefix begins with another, so that
+    /// whoever has one has all names under it alone.
+    pub(crate) fn channel(&self, name: &str) -> Option<String> {
+        let is_free = || !self.reserved.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        let own = !self.channel_prefix.is_empty() || is_free();
+        own.then(|| format!("{}{name}", self.channel_prefix))
     }
 }
 
@@ -192,6 +208,24 @@ path = "/path"
         }
         assert_eq!(tenants.site(Some("x.b.shop.example")).only_path(), Some("/deep"));
         assert_eq!(tenants.site(Some("vip.example")).only_path(), None);
+    }
+
+    #[test]
+    fn tenants_never_share_a_channel() {
+        let tenants = tenants();
+        let everybody = tenants.everybody();
+        let vip = tenants.site(Some("vip.example")).at("/connection/websocket").unwrap();
+        assert_eq!(everybody.channel("news").as_deref(), Some("news"));
+        assert_eq!(vip.channel("news").as_deref(), Some("vip:news"));
+        assert_eq!(vip.channel("vip:news").as_deref(), Some("vip:vip:news"));
+        assert_eq!(everybody.channel("vip:news"), None);
+        assert_eq!(
+            tenants
+                .site(Some("x.shop.example"))
+                .only_path()
+                .map(|path| { tenants.site(Some("x.shop.example")).at(path).unwrap().channel("vip:") }),
+            Some(None)
+        );
     }
 
     #[test]

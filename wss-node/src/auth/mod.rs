@@ -94,6 +94,7 @@ impl Action {
 
 impl Grant {
     /// That of a client without a token.
+    #[cfg(test)]
     pub(crate) fn anonymous() -> Self {
         Self { user: String::new(), expires: None, capabilities: None }
     }

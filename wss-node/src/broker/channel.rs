@@ -78,11 +78,6 @@ impl Channel {
         self.top + 1 - self.log.len() as u64
     }
 
-    /// When it was used last.
-    pub(crate) fn used_at(&self) -> Timestamp {
-        self.used_at
-    }
-
     /// Somebody uses it.
     pub(crate) fn touch(&mut self, now: Timestamp) {
         self.used_at = self.used_at.max(now);

@@ -9,14 +9,21 @@
 //! what is promised.
 
 pub mod answer;
+pub mod any;
+pub mod budget;
 mod channel;
+pub mod disk;
 mod draft;
 pub mod follow;
+pub mod jetstream;
+pub mod memory;
 pub mod position;
+pub mod presence;
 pub mod publication;
 pub mod rules;
 pub mod seen;
 mod state;
+pub mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +76,7 @@ pub trait Broker: Send + Sync {
 /// Who is told of publications of channels that were subscribed to: the hub.
 ///
 /// Calls for one channel come one at a time, and in order unless a gap is told. They come from the thread that has
-/// made the publication durable, so they must not wait.
+/// made the publication durable, with the channel locked: they must neither wait nor call the broker.
 pub trait Deliveries: Send + Sync {
     /// The next publication.
     fn delivered(&self, channel: &str, epoch: &Epoch, publication: &Arc<Publication>);

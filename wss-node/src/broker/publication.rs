@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::position::Position;
 
 /// Bytes that a publication takes besides its content: the structure, its counts and its places in logs.
-const OVERHEAD_BYTES: usize = 160;
+const OVERHEAD_BYTES: usize = 208;
 
 /// The condition under which a publication is appended. With a key it is about the key, else about the channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What the present state of a channel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Every publication counts; there is no state but the log.
     Stream,

@@ -183,8 +183,8 @@ pub(super) fn check(
     let mut names = BTreeSet::new();
     // Of those without hosts, everybody is the first.
     let mut places = BTreeSet::from([(None, path)]);
-    for (position, tenant) in tenants.iter().enumerate() {
-        let position = position.to_string();
+    for (index, tenant) in tenants.iter().enumerate() {
+        let position = index.to_string();
         let key = ["tenant", position.as_str()];
         let at = |rest: &'static str| [key[0], key[1], rest];
         let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
@@ -193,6 +193,20 @@ pub(super) fn check(
         }
         if !names.insert(tenant.name.as_str()) {
             return Err(Fault::new(&at("name"), format!("\"{}\" is there twice", tenant.name)));
+        }
+        let prefix = tenant.channel_prefix.as_str();
+        if prefix.len() > 64 || prefix.chars().any(char::is_control) {
+            return Err(Fault::new(&at("channel_prefix"), "expected at most 64 printable bytes"));
+        }
+        let others = tenants[..index].iter().map(|other| other.channel_prefix.as_str());
+        let shared = others.filter(|other| !other.is_empty() && !prefix.is_empty());
+        if let Some(other) =
+            shared.into_iter().find(|other| other.starts_with(prefix) || prefix.starts_with(other))
+        {
+            let message = format!(
+                "\"{prefix}\" and \"{other}\" of another tenant: one begins with the other, so they would share channels"
+            );
+            return Err(Fault::new(&at("channel_prefix"), message));
         }
         if tenant.hosts.is_empty() && tenant.path.is_none() {
             return Err(Fault::new(&key, "expected hosts or a path, by which its clients are known"));

@@ -2,6 +2,7 @@
 //! `WSS_NODE_LISTEN__ADDRESS`). Unknown keys are refused.
 
 mod breaker;
+mod broker;
 mod gate;
 mod limits;
 mod listen;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use breaker::{BreakerConfig, Reaction};
+pub use broker::{BrokerConfig, NatsConfig};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 pub use gate::{GateConfig, IntrospectionConfig, Reject, TenantConfig, TokenAt, TokenConfig};
@@ -76,6 +78,9 @@ pub struct Config {
     /// What halts state propagation.
     #[serde(default)]
     pub breaker: BreakerConfig,
+    /// Where channels live.
+    #[serde(default)]
+    pub broker: BrokerConfig,
     /// Health for orchestrators.
     #[serde(default)]
     pub admin: AdminConfig,
@@ -293,6 +298,7 @@ impl Config {
             }
         }
         self.breaker.check()?;
+        self.broker.check()?;
         self.log.check()?;
         gate::check(&self.gate, &self.token, &self.tenant, &self.listen.path)
     }

@@ -43,6 +43,31 @@ fn errors_name_file_line_and_key() {
             "n.toml:3: listen.max_connections: found the string \"many\", expected",
         ),
         ("server_names = [\"a\"]\n[listen]\naddress = \"here\"", "n.toml:3: listen.address: "),
+        (
+            "server_names = [\"a\"]\n[broker]\nmemory_bytes = 10",
+            "n.toml:3: broker.memory_bytes: 10 is too small",
+        ),
+        (
+            "server_names = [\"a\"]\n[broker]\ndirectory = \"x\"",
+            "n.toml:3: broker.directory: \"x\" is relative",
+        ),
+        ("server_names = [\"a\"]\n[broker.nats]\nprefix = \"a\"", "n.toml:2: broker.nats.servers: is empty"),
+        (
+            "server_names = [\"a\"]\n[broker.nats]\nservers = [\"nats:x\"]",
+            "n.toml:3: broker.nats.servers: \"nats:x\": expected nats://",
+        ),
+        (
+            "server_names = [\"a\"]\n[broker.nats]\nservers = [\"nats://x\"]\nprefix = \"a..b\"",
+            "n.toml:4: broker.nats.prefix: \"a..b\": expected letters",
+        ),
+        (
+            "server_names = [\"a\"]\n[broker.nats]\nservers = [\"nats://x\"]\nreplicas = 2",
+            "n.toml:4: broker.nats.replicas: 2: expected 1, 3 or 5",
+        ),
+        (
+            "server_names = [\"a\"]\n[broker.nats]\nservers = [\"nats://x\"]\nkey = \"/k\"",
+            "n.toml:2: broker.nats.certificate: is missing: certificate and key go together",
+        ),
         ("server_names = [\"a\"]\n[breaker]\nproofs = 0", "n.toml:3: breaker.proofs: 0 is out of range"),
         ("server_names = [\"a\"]\n[breaker]\nexpired = \"halt\"", "n.toml:3: breaker.expired: "),
         ("server_names = [\"a\"]\n[session\nchannels = 1", "n.toml:2: not valid TOML: "),
@@ -89,6 +114,15 @@ fn errors_name_file_line_and_key() {
             "n.toml:3: listen.path: \"/connect/check\" answers something else",
         ),
         ("server_names = [\"a\"]\n[listen]\npath = \"/a?b\"", "n.toml:3: listen.path: \"/a?b\": expected"),
+        (
+            "server_names = [\"a\"]\n[token]\njwks = \"http://127.0.0.1.far.example/\"",
+            "n.toml:3: token.jwks: \"http://127.0.0.1.far.example/\": expected https",
+        ),
+        (
+            "server_names = [\"a\"]\n[token]\nanonymous = true\n[[tenant]]\nname = \"a\"\npath = \"/a\"\n\
+             channel_prefix = \"a:\"\n[[tenant]]\nname = \"b\"\npath = \"/b\"\nchannel_prefix = \"a:b:\"",
+            "n.toml:11: tenant.1.channel_prefix: \"a:b:\" and \"a:\" of another tenant",
+        ),
         ("server_names = [\"a\"]\n[telemetry]\nsample = 2", "n.toml:3: telemetry.sample: 2"),
         ("server_names = [\"a\"]\n[log]\nlevel = \"a=b=c\"", "n.toml:3: log.level: "),
     ];

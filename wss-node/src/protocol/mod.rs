@@ -3,12 +3,15 @@
 //! object is a ping from here and a pong from the client.
 
 mod close;
+mod token;
 
 use bytes::Bytes;
 pub(crate) use close::{Close, MAX_REASON_BYTES};
+use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+pub(crate) use token::Token;
 
 /// A command; exactly one of the methods is set, or none in a pong.
 #[derive(Debug, Default, Deserialize)]
@@ -25,7 +28,7 @@ pub(crate) struct Command {
     ping: Option<IgnoredAny>,
     send: Option<IgnoredAny>,
     rpc: Option<IgnoredAny>,
-    refresh: Option<IgnoredAny>,
+    pub(crate) refresh: Option<Refresh>,
     sub_refresh: Option<IgnoredAny>,
 }
 
@@ -35,6 +38,16 @@ pub(crate) struct Connect {
     /// What it calls itself: `js`, `python` and the like.
     #[serde(default)]
     pub(crate) name: String,
+    /// Who it is; empty: it does not say.
+    #[serde(default)]
+    pub(crate) token: Token,
+}
+
+/// A new token, before the old one ends.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Refresh {
+    #[serde(default)]
+    pub(crate) token: Token,
 }
 
 /// A command about a channel.
@@ -60,6 +73,7 @@ impl Command {
             && self.subscribe.is_none()
             && self.unsubscribe.is_none()
             && self.publish.is_none()
+            && self.refresh.is_none()
             && !self.is_unavailable()
     }
 
@@ -72,7 +86,6 @@ impl Command {
             &self.ping,
             &self.send,
             &self.rpc,
-            &self.refresh,
             &self.sub_refresh,
         ]
         .iter()
@@ -111,6 +124,15 @@ impl ReplyError {
         Self { code, message, temporary: false }
     }
 
+    /// Somebody of whom nothing is known, where that is not enough.
+    pub(crate) const UNAUTHORIZED: Self = Self::new(101, "unauthorized");
+    /// The token does not allow that on this channel.
+    pub(crate) const PERMISSION_DENIED: Self = Self::new(103, "permission denied");
+    /// SDKs get another token and come back.
+    pub(crate) const TOKEN_EXPIRED: Self = Self::new(109, "token expired");
+    /// The issuer cannot be asked now.
+    pub(crate) const TOKENS_UNAVAILABLE: Self =
+        Self { temporary: true, ..Self::new(100, "tokens cannot be checked now") };
     /// Subscribing twice.
     pub(crate) const ALREADY_SUBSCRIBED: Self = Self::new(105, "already subscribed");
     /// Too many subscriptions.
@@ -150,12 +172,16 @@ impl Disconnect {
     pub(crate) const UNFINISHED: Self = Self { code: 1008, reason: "message not finished in time" };
     /// A fault of ours.
     pub(crate) const INTERNAL: Self = Self { code: 3004, reason: "internal server error" };
+    /// The token has ended, and no other came in time.
+    pub(crate) const EXPIRED: Self = Self { code: 3005, reason: "connection expired" };
     /// The client reads too slowly.
     pub(crate) const SLOW: Self = Self { code: 3008, reason: "slow" };
     /// No answer to a ping.
     pub(crate) const NO_PONG: Self = Self { code: 3012, reason: "no pong" };
     /// More commands than `limits.messages_per_second`, and all of `limits.messages_burst` used up.
     pub(crate) const TOO_MANY_REQUESTS: Self = Self { code: 3013, reason: "too many requests" };
+    /// A token that lets nobody in.
+    pub(crate) const INVALID_TOKEN: Self = Self { code: 3500, reason: "invalid token" };
     /// Not the protocol.
     pub(crate) const BAD_REQUEST: Self = Self { code: 3501, reason: "bad request" };
     /// No `connect` in time.
@@ -176,6 +202,8 @@ pub(crate) struct Reply<'a> {
     unsubscribe: Option<Empty>,
     #[serde(skip_serializing_if = "Option::is_none")]
     publish: Option<Empty>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<Refreshed<'a>>,
 }
 
 /// A result that says nothing more.
@@ -186,21 +214,55 @@ struct Empty {}
 struct Connected<'a> {
     client: &'a str,
     version: &'static str,
+    #[serde(flatten)]
+    life: Life,
     /// Seconds between pings.
     ping: u64,
     /// Pings must be answered.
     pong: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct Refreshed<'a> {
+    client: &'a str,
+    version: &'static str,
+    #[serde(flatten)]
+    life: Life,
+}
+
+/// How long a session may go on without a refresh; nothing is said of one without an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Life {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    expires: bool,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u32>,
+}
+
+impl Life {
+    /// Of a session whose token ends then; at least a second, for SDKs take 0 for no time at all.
+    pub(crate) fn until(expires: Option<Timestamp>, now: Timestamp) -> Self {
+        let ttl =
+            expires.map(|end| u32::try_from(end.duration_since(now).as_secs().max(1)).unwrap_or(u32::MAX));
+        Self { expires: ttl.is_some(), ttl }
+    }
+}
+
+const VERSION: &str = concat!("sealwire ", env!("CARGO_PKG_VERSION"));
+
 impl<'a> Reply<'a> {
     pub(crate) fn error(id: u32, error: ReplyError) -> Self {
         Self { id, error: Some(error), ..Self::default() }
     }
 
-    pub(crate) fn connected(id: u32, client: &'a str, ping_seconds: u64) -> Self {
-        let version = concat!("sealwire ", env!("CARGO_PKG_VERSION"));
-        let connect = Some(Connected { client, version, ping: ping_seconds, pong: true });
+    pub(crate) fn connected(id: u32, client: &'a str, ping_seconds: u64, life: Life) -> Self {
+        let connect = Some(Connected { client, version: VERSION, life, ping: ping_seconds, pong: true });
         Self { id, connect, ..Self::default() }
+    }
+
+    pub(crate) fn refreshed(id: u32, client: &'a str, life: Life) -> Self {
+        Self { id, refresh: Some(Refreshed { client, version: VERSION, life }), ..Self::default() }
     }
 
     pub(crate) fn subscribed(id: u32) -> Self {
@@ -232,6 +294,12 @@ pub(crate) const NOTICE_OPEN: Bytes =
 /// The end of that.
 pub(crate) const NOTICE_CLOSED: Bytes =
     Bytes::from_static(br#"{"push":{"message":{"data":{"breaker":"closed"}}}}"#);
+
+/// Tells a client that its subscription is over. With a code below 2500 SDKs do not come back to the channel.
+pub(crate) fn unsubscribed(channel: &str) -> Bytes {
+    let unsubscribe = serde_json::json!({ "code": 2000, "reason": "permission denied" });
+    serde_json::json!({ "push": { "channel": channel, "unsubscribe": unsubscribe } }).to_string().into()
+}
 
 /// A publication as every subscriber gets it; with `traceparent` among its tags if its publisher is traced (W3C Trace
 /// Context).
@@ -273,11 +341,21 @@ mod tests {
     fn replies_are_as_the_sdks_expect() {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
-            text(&Reply::connected(1, "c", 25).encode()),
+            text(&Reply::connected(1, "c", 25, Life::default()).encode()),
             format!(
                 r#"{{"id":1,"connect":{{"client":"c","version":"sealwire {version}","ping":25,"pong":true}}}}"#
             )
         );
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let life = Life::until(Some(second(100)), second(40));
+        assert_eq!(
+            text(&Reply::refreshed(6, "c", life).encode()),
+            format!(
+                r#"{{"id":6,"refresh":{{"client":"c","version":"sealwire {version}","expires":true,"ttl":60}}}}"#
+            )
+        );
+        assert_eq!(Life::until(Some(second(40)), second(100)).ttl, Some(1));
+        assert_eq!(Life::until(Some(Timestamp::MAX), second(0)).ttl, Some(u32::MAX));
         assert_eq!(text(&Reply::subscribed(2).encode()), r#"{"id":2,"subscribe":{}}"#);
         assert_eq!(text(&Reply::unsubscribed(3).encode()), r#"{"id":3,"unsubscribe":{}}"#);
         assert_eq!(text(&Reply::published(4).encode()), r#"{"id":4,"publish":{}}"#);

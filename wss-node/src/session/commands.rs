@@ -1,12 +1,17 @@
 //! What a session is asked, and the answers. No I/O: answers go into the session's queue, in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use super::checking::{Checking, Purpose};
+use crate::auth::{Action, Grant};
+use crate::config::TokenAt;
 use crate::counters::Counters;
 use crate::hub::Subscription;
 use crate::outbound::Outbound;
-use crate::protocol::{self, Command, Disconnect, Publish, Reply, ReplyError};
+use crate::protocol::{self, Command, Connect, Disconnect, Life, Publish, Reply, ReplyError, Token};
 use crate::registry::{Entry, State};
 use crate::service::Node;
 use crate::telemetry::trace::Publishing;
@@ -15,11 +20,13 @@ use crate::upgrade::Admission;
 /// The state of a session's protocol.
 #[derive(Debug)]
 pub(crate) struct Commands {
-    node: Arc<Node>,
-    outbound: Arc<Outbound>,
-    admission: Admission,
-    entry: Arc<Entry>,
+    pub(super) node: Arc<Node>,
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) admission: Admission,
+    pub(super) entry: Arc<Entry>,
     connected: bool,
+    /// A token that is being checked; boxed, for it is seldom there.
+    pub(super) checking: Option<Box<Checking>>,
     subscriptions: HashMap<String, Subscription>,
 }
 
@@ -30,7 +37,8 @@ impl Commands {
         admission: Admission,
         entry: Arc<Entry>,
     ) -> Self {
-        Self { node, outbound, admission, entry, connected: false, subscriptions: HashMap::new() }
+        let subscriptions = HashMap::new();
+        Self { node, outbound, admission, entry, connected: false, checking: None, subscriptions }
     }
 
     /// Whether the client has said `connect`.
@@ -55,21 +63,32 @@ impl Commands {
         Ok(pong)
     }
 
-    fn command(&mut self, command: Command) -> Result<(), Disconnect> {
+    /// Takes one command; while the token of `connect` is being checked it waits for its turn.
+    ///
+    /// # Errors
+    /// The session is to be closed.
+    pub(super) fn command(&mut self, command: Command) -> Result<(), Disconnect> {
+        if let Some(Checking { purpose: Purpose::Connect { waiting, .. }, .. }) = self.checking.as_deref_mut()
+        {
+            waiting.push_back(command);
+            return Ok(());
+        }
         let id = command.id;
         if !self.connected {
             // The first command must be `connect` (SDK behaviour specification).
             let connect = command.connect.filter(|_| id != 0).ok_or(Disconnect::BAD_REQUEST)?;
-            self.connected = true;
-            self.admission.place.authenticated();
-            self.entry.reached(State::Connected);
-            self.entry.identify(|identity| identity.named(&connect.name));
-            let ping = self.node.config.session.ping_interval.as_secs().max(1);
-            self.outbound.push(Reply::connected(id, &self.entry.id.to_string(), ping).encode());
+            self.connect(id, connect);
             return Ok(());
         }
         if command.connect.is_some() {
             return Err(Disconnect::BAD_REQUEST);
+        }
+        if let Some(refresh) = command.refresh {
+            let begun = self.refresh(id, refresh.token);
+            if let Err(error) = begun {
+                self.outbound.push(Reply::error(id, error).encode());
+            }
+            return Ok(());
         }
         let reply = if let Some(request) = command.subscribe {
             self.subscribe(&request.channel).map(|()| Reply::subscribed(id))
@@ -91,15 +110,82 @@ impl Commands {
         Ok(())
     }
 
+    fn connect(&mut self, id: u32, connect: Connect) {
+        self.entry.identify(|identity| identity.named(&connect.name));
+        let config = &self.admission.tenant.token;
+        if self.admission.grant.is_some() {
+            // The upgrade has told who it is.
+            self.connected(id);
+        } else if config.at != TokenAt::Upgrade && !connect.token.is_empty() {
+            let purpose = Purpose::Connect { id, waiting: VecDeque::new() };
+            self.check(purpose, connect.token);
+        } else if config.anonymous {
+            self.connected(id);
+        } else {
+            self.unnamed(id);
+        }
+    }
+
+    /// The client is let in.
+    pub(super) fn connected(&mut self, id: u32) {
+        self.connected = true;
+        self.admission.place.authenticated();
+        self.entry.reached(State::Connected);
+        let ping = self.node.config.session.ping_interval.as_secs().max(1);
+        let reply = Reply::connected(id, &self.entry.id.to_string(), ping, self.life()).encode();
+        self.outbound.push(reply);
+    }
+
+    fn refresh(&mut self, id: u32, token: Token) -> Result<(), ReplyError> {
+        // Id 0 asks for no reply, and a refresh without one is of no use to anybody.
+        if id == 0 || token.is_empty() || self.admission.grant.is_none() {
+            return Err(ReplyError::BAD_REQUEST);
+        }
+        if self.checking.is_some() {
+            return Err(ReplyError::TOKENS_UNAVAILABLE);
+        }
+        self.check(Purpose::Refresh { id }, token);
+        Ok(())
+    }
+
+    fn check(&mut self, purpose: Purpose, token: Token) {
+        self.checking = Some(Box::new(Checking::new(purpose, &self.node, &self.admission.tenant, token)));
+    }
+
+    pub(super) fn life(&self) -> Life {
+        Life::until(self.admission.grant.as_ref().and_then(|grant| grant.expires), Timestamp::now())
+    }
+
+    /// Ends the subscriptions that a grant does not allow any more.
+    pub(super) fn end_what_is_not_allowed(&mut self, grant: &Grant) {
+        let outbound = &self.outbound;
+        self.subscriptions.retain(|channel, _| {
+            let allowed = grant.allows(Action::Subscribe, channel);
+            if !allowed {
+                outbound.push(protocol::unsubscribed(channel));
+            }
+            allowed
+        });
+        self.entry.subscribed(self.subscriptions.len());
+    }
+
+    /// The name of a channel among those of all tenants, if the client may do this there.
+    fn allowed(&self, action: Action, channel: &str) -> Result<String, ReplyError> {
+        let may = self.admission.grant.as_ref().is_none_or(|grant| grant.allows(action, channel));
+        let name = self.admission.tenant.channel(channel).filter(|_| may);
+        name.ok_or(ReplyError::PERMISSION_DENIED)
+    }
+
     fn subscribe(&mut self, channel: &str) -> Result<(), ReplyError> {
         self.check_name(channel)?;
+        let name = self.allowed(Action::Subscribe, channel)?;
         if self.subscriptions.contains_key(channel) {
             return Err(ReplyError::ALREADY_SUBSCRIBED);
         }
         if self.subscriptions.len() >= self.node.config.session.channels {
             return Err(ReplyError::LIMIT_EXCEEDED);
         }
-        let subscription = self.node.hub.subscribe(channel, &self.outbound);
+        let subscription = self.node.hub.subscribe(&name, &self.outbound);
         self.subscriptions.insert(channel.to_owned(), subscription);
         self.entry.subscribed(self.subscriptions.len());
         Ok(())
@@ -107,6 +193,7 @@ impl Commands {
 
     fn publish(&self, request: &Publish) -> Result<(), ReplyError> {
         self.check_name(&request.channel)?;
+        let name = self.allowed(Action::Publish, &request.channel)?;
         let data = request.data.as_ref().ok_or(ReplyError::BAD_REQUEST)?;
         if self.node.guard.is_open() {
             Counters::add(&self.node.counters.publications_refused);
@@ -115,7 +202,7 @@ impl Commands {
         let span = self.node.telemetry.publishing(&request.channel);
         let traceparent = span.as_ref().map(Publishing::traceparent);
         let push = protocol::push(&request.channel, data, traceparent.as_deref());
-        let deliveries = self.node.hub.publish(&request.channel, &push);
+        let deliveries = self.node.hub.publish(&name, &push);
         Counters::add(&self.node.counters.publications);
         Counters::add_many(&self.node.counters.deliveries, deliveries);
         Ok(())

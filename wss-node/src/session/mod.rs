@@ -1,11 +1,13 @@
 //! One session, from the upgrade to the last goodbye. All in one task, so that whatever way it ends, everything it
 //! held is given back by being dropped.
 
+mod checking;
 mod commands;
 mod frames;
 mod rate;
 mod serve;
 mod timers;
+mod tokens;
 mod watched;
 pub(crate) mod wire;
 

@@ -19,6 +19,7 @@ use super::End;
 use super::commands::Commands;
 use super::rate::{Allowance, Rate};
 use super::timers::{Due, Timers};
+use super::tokens::Checked;
 use super::wire::{Heard, Wire};
 use crate::guard::Gate;
 use crate::outbound::{Frame, Next, Outbound, Taken};
@@ -46,6 +47,7 @@ pub(super) struct Session<'a, S> {
 /// What comes next.
 enum Turn<'a> {
     Heard(Heard),
+    Checked(Checked),
     Say(Next<'a>),
     Due,
     Told(watch::Receiver<Gate>, Word),
@@ -88,10 +90,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let mut told = pin!(word(gate, node.stopping.clone(), false));
         let mut sleep = pin!(sleep_until(now));
         let mut stops = false;
+        if let Err(end) = self.look(&mut course) {
+            return end;
+        }
         loop {
             let turn = self.turn(&mut course, sleep.as_mut(), told.as_mut()).await;
             let done = match turn {
                 Turn::Heard(heard) => self.heard(heard, &mut course, sleep.as_mut()).await,
+                Turn::Checked(checked) => match self.commands.checked(checked) {
+                    Ok(()) => self.look(&mut course),
+                    Err(why) => Err(why.into()),
+                },
                 Turn::Say(Next::Write(taken)) => self.write(taken, sleep.as_mut()).await,
                 Turn::Say(Next::Close(close)) => Err(End::Close(close)),
                 Turn::Due => self.due(&mut course),
@@ -118,7 +127,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     where
         F: Future<Output = (watch::Receiver<Gate>, Word)>,
     {
-        let (wire, outbound, connected) = (&mut *self.wire, self.outbound, self.commands.is_connected());
+        let (wire, outbound, commands) = (&mut *self.wire, self.outbound, &mut *self.commands);
+        // Whose `connect` is being decided is not late with it, and not heard.
+        let (connected, deciding) = (commands.is_connected(), commands.is_deciding());
+        course.timers.decides(deciding);
         let (config, guard) = (&self.node.config.session, &self.node.guard);
         course.listens_first = !course.listens_first;
         poll_fn(|cx| {
@@ -130,7 +142,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             if course.timers.next(config, connected, wire.begun()) <= now {
                 return Poll::Ready(Turn::Due);
             }
+            if let Poll::Ready(checked) = commands.poll_checked(cx) {
+                return Poll::Ready(Turn::Checked(checked));
+            }
             for listens in [course.listens_first, !course.listens_first] {
+                if listens && deciding {
+                    continue;
+                }
                 if listens {
                     if let Poll::Ready(heard) = wire.poll_next(cx) {
                         return Poll::Ready(Turn::Heard(heard));
@@ -225,11 +243,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
+    /// Looks whether the token has ended, and sets the time to look again.
+    fn look(&self, course: &mut Course) -> Result<(), End> {
+        let after = self.commands.look(Timestamp::now())?;
+        course.timers.look(after.map(|after| Instant::now() + after));
+        Ok(())
+    }
+
     fn due(&mut self, course: &mut Course) -> Result<(), End> {
         let (config, connected) = (&self.node.config.session, self.commands.is_connected());
         match course.timers.due(config, connected, self.wire.begun(), Instant::now()) {
             None => {}
             Some(Due::Ping) => self.outbound.push(PING),
+            Some(Due::Look) => self.look(course)?,
             Some(Due::Close(why)) => return Err(why.into()),
             Some(Due::Leave(Disconnect::SHUTDOWN)) => {
                 self.node.drain.moved();

@@ -1,26 +1,37 @@
 //! What is due in a session, and when. Pure; the session has one timer and sets it to what comes first.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::config::SessionConfig;
 use crate::protocol::Disconnect;
 
+/// No check of a token takes longer: two fetches of keys, or one question to its server.
+const LONGEST_CHECK: Duration = Duration::from_secs(30);
+
 /// The deadlines of one session.
 #[derive(Debug)]
 pub(crate) struct Timers {
     connect_by: Instant,
+    /// `connect` has come, and its token is being checked.
+    deciding: bool,
     /// The ping that comes next.
     ping_at: Instant,
     /// The answer that is waited for.
     pong_by: Option<Instant>,
     /// When it is to leave a node that stops or has halted.
     leave: Option<(Instant, Disconnect)>,
+    /// When to look whether its token has ended.
+    look_at: Option<Instant>,
 }
 
 /// What has come due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Ping,
+    /// To see whether the token has ended: by the clock of the wall, which is not ours.
+    Look,
     /// At once: the client has done wrong, or nothing.
     Close(Disconnect),
     /// As soon as what waits is written.
@@ -31,10 +42,26 @@ impl Timers {
     pub(crate) fn new(config: &SessionConfig, now: Instant) -> Self {
         Self {
             connect_by: now + config.connect_timeout,
+            deciding: false,
             ping_at: now + config.ping_interval,
             pong_by: None,
             leave: None,
+            look_at: None,
         }
+    }
+
+    /// Whether `connect` has come and is being decided: the client is not late with it then.
+    pub(crate) fn decides(&mut self, deciding: bool) {
+        self.deciding = deciding;
+    }
+
+    fn connect_by(&self) -> Instant {
+        if self.deciding { self.connect_by + LONGEST_CHECK } else { self.connect_by }
+    }
+
+    /// The end of the token is to be looked for then; `None`: it has none.
+    pub(crate) fn look(&mut self, at: Option<Instant>) {
+        self.look_at = at;
     }
 
     /// A ping was answered.
@@ -56,10 +83,10 @@ impl Timers {
 
     /// When to look again. `begun`: since when a message has been coming in.
     pub(crate) fn next(&self, config: &SessionConfig, connected: bool, begun: Option<Instant>) -> Instant {
-        let alive = if connected { self.pong_by.unwrap_or(self.ping_at) } else { self.connect_by };
+        let alive = if connected { self.pong_by.unwrap_or(self.ping_at) } else { self.connect_by() };
         let whole = begun.map(|begun| begun + config.message_timeout);
         let leave = self.leave.map(|(at, _)| at);
-        [whole, leave].into_iter().flatten().fold(alive, Instant::min)
+        [whole, leave, self.look_at].into_iter().flatten().fold(alive, Instant::min)
     }
 
     /// What is due by now.
@@ -77,11 +104,15 @@ impl Timers {
             self.leave = None;
             return Some(Due::Leave(why));
         }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            return Some(Due::Look);
+        }
         if begun.is_some_and(|begun| begun + config.message_timeout <= now) {
             return close(Disconnect::UNFINISHED);
         }
         if !connected {
-            return if self.connect_by <= now { close(Disconnect::STALE) } else { None };
+            return if self.connect_by() <= now { close(Disconnect::STALE) } else { None };
         }
         if let Some(by) = self.pong_by {
             return if by <= now { close(Disconnect::NO_PONG) } else { None };
@@ -97,8 +128,6 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
@@ -119,6 +148,23 @@ mod tests {
         assert_eq!(timers.due(&config, true, None, start + S(50)), Some(Due::Ping));
         assert_eq!(timers.due(&config, true, None, start + S(57)), None);
         assert_eq!(timers.due(&config, true, None, start + S(58)), Some(Due::Close(Disconnect::NO_PONG)));
+    }
+
+    #[test]
+    fn who_waits_for_a_decision_is_not_late_and_the_end_of_a_token_is_looked_for() {
+        let (config, start) = (SessionConfig::default(), Instant::now());
+        let mut timers = Timers::new(&config, start);
+        timers.decides(true);
+        assert_eq!(timers.due(&config, false, None, start + S(10)), None);
+        timers.decides(false);
+        assert_eq!(timers.due(&config, false, None, start + S(10)), Some(Due::Close(Disconnect::STALE)));
+
+        timers.look(Some(start + S(5)));
+        assert_eq!(timers.next(&config, true, None), start + S(5));
+        assert_eq!(timers.due(&config, true, None, start + S(4)), None);
+        assert_eq!(timers.due(&config, true, None, start + S(5)), Some(Due::Look));
+        assert_eq!(timers.due(&config, true, None, start + S(5)), None);
+        assert_eq!(timers.next(&config, true, None), start + S(25));
     }
 
     #[test]

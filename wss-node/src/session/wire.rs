@@ -56,6 +56,10 @@ pub(crate) struct Wire<S> {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they change places with each message: a box would be allocated each time"
+)]
 enum State<S> {
     Parked(Watched<S>),
     Open(WebSocketStream<Watched<S>>),
