@@ -5,14 +5,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
-use sealwire_tests::eventually;
 use sealwire_tests::process::Process;
 use sealwire_tests::session::{self, Session};
 use sealwire_tests::wire;
@@ -43,54 +41,65 @@ async fn main() -> Result<()> {
         Err(_) => 10_000,
     };
     allow_descriptors(count + SPARE_DESCRIPTORS)?;
-    let world = World::new();
-    world.configure_agent(&AgentSettings::default());
-    world.configure_node("node-1", 0, &world.delivery_socket(), CONFIG);
-    let config = std::fs::read_to_string(world.path("node-1.toml"))?;
-    world.write("node-1.toml", &config.replace("[listen]\n", LISTEN));
-    let (_agent, node) = (world.start_agent(), world.start_node("node-1"));
-    world.proven().await;
-    let tls = session::tls(&world.roots().await.0)?;
-    let address = world.node_address();
-    // What the first connections need and later ones use again is not theirs.
-    drop(open(100, || Session::open(address, Arc::clone(&tls))).await?);
-
-    tokio::time::sleep(SETTLE).await;
-    let node = Measured { base: node.resident_bytes(), node };
-    println!("the node alone: {:.1} MiB", node.base as f64 / 1_048_576.0);
     println!("{count} connections; KiB resident for each, and what the stage adds");
-    let sockets = open(count, || async { Ok(TcpStream::connect(address).await?) }).await?;
+    let node = Measured::start().await?;
+    let sockets = open(count, || async { Ok(TcpStream::connect(node.address).await?) }).await?;
     let accepted = node.at_rest("accepted, no byte yet", 0.0, count).await;
-    drop(sockets);
-    let parked = open(count, || handshaken(address, &tls)).await?;
+    drop((sockets, node));
+    let node = Measured::start().await?;
+    let parked = open(count, || handshaken(node.address, &node.tls)).await?;
     let shaken = node.at_rest("TLS handshake done, no request yet", accepted, count).await;
-    drop(parked);
-    let sessions = open(count, || Session::open(address, Arc::clone(&tls))).await?;
+    drop((parked, node));
+    let node = Measured::start().await?;
+    let sessions = Sessions::open(&node, count, "").await?;
     let connected = node.at_rest("session: upgraded, connect answered", shaken, count).await;
-    let answered = Arc::<AtomicU64>::default();
-    let mut reading = JoinSet::new();
-    for mut session in sessions {
-        let answered = Arc::clone(&answered);
-        reading.spawn(async move {
-            let _subscribed = session.subscribe("news").await;
-            answered.fetch_add(1, Ordering::Relaxed);
-            // Answers pings until it is aborted.
-            let _end = session.next().await;
-        });
-    }
-    eventually("all are subscribed", Duration::from_mins(5), || async {
-        (answered.load(Ordering::Relaxed) == count).then_some(())
-    })
-    .await;
+    drop((sessions, node));
+    let node = Measured::start().await?;
+    let mut sessions = Sessions::open(&node, count, "news").await?;
     let subscribed = node.at_rest("session with one subscription", connected, count).await;
     tokio::time::sleep(PINGED).await;
     node.at_rest("the same after a ping and its answer", subscribed, count).await;
-    ensure!(reading.try_join_next().is_none(), "a session ended");
-    reading.abort_all();
-    while reading.join_next().await.is_some() {}
+    sessions.all_are_open()?;
+    drop(sessions);
     tokio::time::sleep(SETTLE).await;
-    println!("all closed: {:.1} MiB", node.node.resident_bytes() as f64 / 1_048_576.0);
+    println!("that node once all are closed: {:.1} MiB", mib(node.process.resident_bytes()));
     Ok(())
+}
+
+/// Sessions that answer pings until they are dropped.
+struct Sessions(JoinSet<Result<()>>);
+
+impl Sessions {
+    /// `channel` empty: without a subscription.
+    async fn open(node: &Measured, count: u64, channel: &'static str) -> Result<Self> {
+        let (ready, mut all_ready) = tokio::sync::mpsc::unbounded_channel();
+        let one = || async {
+            let mut session = Session::open(node.address, Arc::clone(&node.tls)).await?;
+            let ready = ready.clone();
+            anyhow::Ok(async move {
+                if !channel.is_empty() {
+                    session.subscribe(channel).await?;
+                }
+                let _ = ready.send(());
+                let pushed = session.next().await?;
+                bail!("nothing was published, and {pushed} came");
+            })
+        };
+        let mut tasks = JoinSet::new();
+        let mut opening = stream::iter(0..count).map(|_| one()).buffer_unordered(OPENING);
+        while let Some(session) = opening.try_next().await? {
+            tasks.spawn(session);
+        }
+        for _ in 0..count {
+            tokio::time::timeout(Duration::from_mins(1), all_ready.recv()).await.context("a subscription")?;
+        }
+        Ok(Self(tasks))
+    }
+
+    fn all_are_open(&mut self) -> Result<()> {
+        self.0.try_join_next().transpose()?.transpose()?;
+        Ok(())
+    }
 }
 
 async fn handshaken(address: SocketAddr, tls: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
@@ -102,20 +111,45 @@ async fn open<T, F: Future<Output = Result<T>>>(count: u64, one: impl Fn() -> F)
     stream::iter(0..count).map(|_| one()).buffer_unordered(OPENING).try_collect().await
 }
 
-/// The node, and what it holds without connections.
+/// A fresh node: what the allocator keeps of one stage is not to be counted in the next.
 struct Measured {
-    node: Process,
+    process: Process,
+    address: SocketAddr,
+    tls: Arc<ClientConfig>,
+    /// What it holds without connections.
     base: u64,
+    _agent: Process,
+    _world: World,
 }
 
 impl Measured {
+    async fn start() -> Result<Self> {
+        let world = World::new();
+        world.configure_agent(&AgentSettings::default());
+        world.configure_node("node-1", 0, &world.delivery_socket(), CONFIG);
+        let config = std::fs::read_to_string(world.path("node-1.toml"))?;
+        world.write("node-1.toml", &config.replace("[listen]\n", LISTEN));
+        let (agent, process) = (world.start_agent(), world.start_node("node-1"));
+        world.proven().await;
+        let (address, tls) = (world.node_address(), session::tls(&world.roots().await.0)?);
+        // What the first connections need and later ones use again is not theirs.
+        drop(open(100, || Session::open(address, Arc::clone(&tls))).await?);
+        tokio::time::sleep(SETTLE).await;
+        let base = process.resident_bytes();
+        Ok(Self { process, address, tls, base, _agent: agent, _world: world })
+    }
+
     /// KiB for each of the connections that are open now.
     async fn at_rest(&self, what: &str, before: f64, count: u64) -> f64 {
         tokio::time::sleep(SETTLE).await;
-        let each = self.node.resident_bytes().saturating_sub(self.base) as f64 / 1024.0 / count as f64;
+        let each = self.process.resident_bytes().saturating_sub(self.base) as f64 / 1024.0 / count as f64;
         println!("{each:8.2}  {:+8.2}  {what}", each - before);
         each
     }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
 }
 
 /// Raises the soft limit of open files, which processes started from here inherit.
