@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-disk deny clean-tools
+.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-disk bench-wire deny clean-tools
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ test: ## Install the real components, then check and test everything
 simulate: ## A thousand simulated years of the lifecycle (SEEDS=n for more or fewer)
 	SEALWIRE_SEEDS=$(or $(SEEDS),1000) cargo test -p sealwire-agent --test simulation -- --nocapture
 
-fuzz: ## OCSP, CRLs, chains and the delivery socket under fuzzed input, 10 minutes each (SECONDS=n for another time)
+fuzz: ## OCSP, CRLs, chains, the delivery socket and frames of clients under fuzzed input, 10 minutes each (SECONDS=n for another time)
 	fuzz/run $(or $(SECONDS),600)
 
 lint: ## Format check and clippy
@@ -50,6 +50,10 @@ bench-idle: ## Memory of ten thousand idle sessions, stage by stage (SEALWIRE_SE
 bench-disk: ## Publications in a second that are acknowledged after a flush (SEALWIRE_DISK names the disk)
 	cargo build --release -p sealwire-bench --bin sealwire-bench-disk
 	$(or $(CARGO_TARGET_DIR),target)/release/sealwire-bench-disk
+
+bench-wire: ## Cost of one message in each framing of the client protocol
+	cargo build --release -p sealwire-bench --bin sealwire-bench-wire
+	target/release/sealwire-bench-wire
 
 deny: ## Licences, banned crates and sources of dependencies
 	tests/tools/deny

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use super::v1::{Publication, Reply};
-use super::{Framing, NotJson, delta, fossil};
+use super::{Framing, NotJson, delta, fossil, is_json};
 
 /// How a subscriber gets a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,10 @@ impl Broadcast {
             Form::Whole => self.whole.frame(framing, || self.encode_whole(framing)),
             Form::Delta => match self.difference() {
                 Some(difference) => self.delta.frame(framing, || {
+                    // The client would find out, after it has applied the delta.
+                    if framing == Framing::Json && !is_json(&self.publication.data) {
+                        return Err(NotJson);
+                    }
                     let publication = delta::with_delta(&self.publication, difference.clone());
                     self.encode(framing, delta::in_form(framing, publication)?)
                 }),

@@ -61,7 +61,6 @@ impl Framing {
                 json::append(reply, frame).inspect_err(|_| frame.truncate(before))
             }
             Self::Protobuf => {
-                frame.reserve(reply.encoded_len() + 5);
                 // Fails for want of room only, and a vector has room.
                 let _ = reply.encode_length_delimited(frame);
                 Ok(())

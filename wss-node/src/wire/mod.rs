@@ -1,7 +1,7 @@
 //! The Centrifuge client protocol: one set of types, two framings. Pure: bytes in, commands out; replies in, bytes
 //! out. `docs/wire.md` has the tables.
 //!
-//! A session reads a frame with [`commands`], checks each request with [`check`], and writes replies through a
+//! A session reads a frame with [`commands()`], checks each request with [`check()`], and writes replies through a
 //! [`Batch`]. What many subscribers get is a [`Broadcast`], encoded once for each [`Framing`] and shared.
 //!
 //! Public for the interop tests, the fuzz targets and the benchmark; nothing outside this repository uses it.
@@ -32,8 +32,11 @@ pub use framing::{Framing, NotJson};
 pub use json::{MAX_DEPTH, is_json};
 pub use replies::replies;
 pub use types::v1;
+pub use types::v1::command::Request;
+pub use types::v1::push::Event;
+pub use types::v1::reply::Answer;
+pub use types::v1::{Command, Reply};
 pub use unsubscribe::Unsubscribed;
 
 #[cfg(test)]
-#[path = "tests/mod.rs"]
 mod tests;

@@ -99,7 +99,7 @@ fn bad_deltas_are_errors() {
 /// Texts that repeat themselves, so that every piece has many places to look at.
 #[test]
 fn adversarial_texts_take_no_longer_than_their_size_allows() {
-    let size = MAX_BYTES;
+    let size = MAX_BYTES / 4;
     let noise = |mut state: u64, symbols: u64| -> Vec<u8> {
         let next = move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -114,7 +114,7 @@ fn adversarial_texts_take_no_longer_than_their_size_allows() {
         for target in &texts {
             let start = std::time::Instant::now();
             let delta = create(base, target);
-            // Squared time would be minutes here, even without optimisation.
+            // Squared time would be four thousand million steps.
             assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
             if let Some(delta) = delta {
                 assert!(apply(base, &delta, size).unwrap() == *target);
