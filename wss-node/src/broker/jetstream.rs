@@ -3,7 +3,7 @@
 //! A channel is the messages of its subjects in one of a few shared streams. Each append expects the last message of its
 //! channel to be the one that this node knows, so whoever appends has seen everything before: offsets are dense,
 //! compare-and-set is exact, and a retry after an unknown outcome finds what it has done. Each node keeps a replica of
-//! the channels it serves ([`replica`]), made from the stream and fed by one ordered consumer for each partition.
+//! the channels it serves (`replica`), made from the stream and fed by one ordered consumer for each partition.
 
 mod append;
 mod fetch;

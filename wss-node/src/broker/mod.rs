@@ -5,7 +5,7 @@
 //! subscriber ─▶ subscribe, snapshot, read ──────────────────────────────▶ follow: merged by offset
 //! ```
 //!
-//! [`channel`] holds the rules of one channel, [`follow`] those of one subscriber; both are pure. docs/sync.md says
+//! `channel` holds the rules of one channel, `follow` those of one subscriber; both are pure. docs/sync.md says
 //! what is promised.
 
 pub mod answer;
