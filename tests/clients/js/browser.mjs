@@ -34,8 +34,17 @@ const home = mkdtempSync(join(tmpdir(), 'sealwire-browser-'));
 let browser;
 const say = (event) => console.log(JSON.stringify(event));
 const finish = (code) => {
-  browser?.kill('SIGKILL');
-  rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  // Its children too: they write into the profile for as long as they live.
+  try {
+    if (browser?.pid) process.kill(-browser.pid, 'SIGKILL');
+  } catch {
+    // They are gone already.
+  }
+  try {
+    rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  } catch (error) {
+    console.error(`left behind: ${error.message}`);
+  }
   process.exit(code);
 };
 const fail = (error) => {
@@ -66,7 +75,12 @@ browser = spawn('chromium', [
   '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-proxy-server',
   '--remote-debugging-port=0', `--user-data-dir=${join(home, 'profile')}`, 'about:blank',
-], { env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home }, stdio: ['ignore', 'ignore', 'pipe'] });
+], {
+  env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home },
+  stdio: ['ignore', 'ignore', 'pipe'],
+  // A process group of its own, to be ended as a whole.
+  detached: true,
+});
 browser.on('exit', (code) => fail(`the browser ended with ${code}`));
 const endpoint = await new Promise((resolve) => {
   createInterface({ input: browser.stderr }).on('line', (line) => {
