@@ -6,6 +6,7 @@ pub mod asking;
 pub mod authority;
 pub mod channels;
 pub mod collector;
+pub mod faults;
 pub mod gate;
 pub mod handshakes;
 pub mod hook;
