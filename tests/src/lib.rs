@@ -13,6 +13,7 @@ pub mod hook;
 pub mod hostile;
 pub mod inbox;
 pub mod issuer;
+pub mod judge;
 pub mod load;
 pub mod mount;
 pub mod nats;
