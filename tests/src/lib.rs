@@ -5,6 +5,7 @@ pub mod alertmanager;
 pub mod asking;
 pub mod authority;
 pub mod channels;
+pub mod client;
 pub mod collector;
 pub mod faults;
 pub mod gate;
