@@ -7,6 +7,7 @@ pub mod authority;
 pub mod channels;
 pub mod client;
 pub mod collector;
+pub mod continuity;
 pub mod faults;
 pub mod gate;
 pub mod handshakes;

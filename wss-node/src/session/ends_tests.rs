@@ -17,13 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_websockets::{ClientBuilder, CloseCode, Message, WebSocketStream};
 
 use super::run;
+use crate::close::Close;
 use crate::counters::Counters;
 use crate::outbound::Outbound;
-use crate::close::Close;
-use crate::wire::Disconnect;
 use crate::registry::{Entry, Filter};
 use crate::service::Node;
 use crate::service::tests::{admission, node};
+use crate::wire::Disconnect;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// One session for each client: the next can only begin when the place of the one before was given back.
