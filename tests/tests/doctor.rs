@@ -24,7 +24,12 @@ fn options() -> Options {
 
 async fn doctor(world: &World, options: Options) -> Vec<Finding> {
     let config = Config::load(&world.path("agent.toml")).unwrap();
-    Box::pin(run(config, options)).await.unwrap()
+    but_for_the_room(Box::pin(run(config, options)).await.unwrap())
+}
+
+/// Without what is said of the room on the disk of this machine, which is not ours to fill or to empty.
+fn but_for_the_room(findings: Vec<Finding>) -> Vec<Finding> {
+    findings.into_iter().filter(|finding| !finding.message.contains(" %) are free")).collect()
 }
 
 /// Names, modes, times of change and content of everything below a directory.
@@ -261,7 +266,9 @@ async fn the_command_and_what_is_in_the_state_directory() {
     let state = world.path("state").display().to_string();
     let sound = run(&[]);
     assert_eq!(sound.code, 0, "{sound:?}");
-    assert!(sound.out.ends_with("0 error(s), 0 warning(s)\n"), "{}", sound.out);
+    let low = sound.out.contains("warning  state: ") && sound.out.contains(" %) are free");
+    let warnings = u32::from(low);
+    assert!(sound.out.ends_with(&format!("0 error(s), {warnings} warning(s)\n")), "{}", sound.out);
 
     mode(0o755);
     let open = run(&["web"]);

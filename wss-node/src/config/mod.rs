@@ -6,6 +6,7 @@ mod broker;
 mod gate;
 mod limits;
 mod listen;
+mod namespaces;
 mod telemetry;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ pub use limits::LimitsConfig;
 pub use listen::{
     ClientAuth, ForwardedHeader, ListenConfig, PlainConfig, ProxyConfig, ProxyProtocol, UnknownSni,
 };
+pub use namespaces::{DEFAULT as DEFAULT_NAMESPACE, Durability, NamespaceConfig, Namespaces, Payload};
 use rustls_pki_types::ServerName;
 pub use sealwire_config::{ConfigError, Log};
 use sealwire_config::{Fault, absolute_path, duration, duration_or_zero};
@@ -81,6 +83,9 @@ pub struct Config {
     /// Where channels live.
     #[serde(default)]
     pub broker: BrokerConfig,
+    /// What channels are, by the beginning of their names.
+    #[serde(default)]
+    pub namespaces: Namespaces,
     /// Health for orchestrators.
     #[serde(default)]
     pub admin: AdminConfig,
@@ -299,6 +304,7 @@ impl Config {
         }
         self.breaker.check()?;
         self.broker.check()?;
+        namespaces::check(&self.namespaces, &self.broker)?;
         self.log.check()?;
         gate::check(&self.gate, &self.token, &self.tenant, &self.listen.path)
     }
