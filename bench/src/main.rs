@@ -25,7 +25,8 @@ async fn main() -> Result<()> {
             bail!("a renewal failed: {:?}", renewal.steps.last());
         };
         push_to_proof.push(took);
-        checked.extend(renewal.step(StepKind::Acked).map(|acked| Duration::from_micros(acked.validate_micros)));
+        checked
+            .extend(renewal.step(StepKind::Acked).map(|acked| Duration::from_micros(acked.validate_micros)));
         whole.push(Duration::from_micros(done.elapsed_micros));
     }
     println!(

@@ -140,7 +140,9 @@ pub enum RunError {
     #[error("admin.socket: {0}")]
     Control(#[from] ListenError),
     /// No thread to take certificates on.
-    #[error("cannot start the thread that takes certificates: {0}; raise the limits of processes and open files")]
+    #[error(
+        "cannot start the thread that takes certificates: {0}; raise the limits of processes and open files"
+    )]
     Thread(std::io::Error),
     /// The audit file.
     #[error(transparent)]
