@@ -140,6 +140,11 @@ pub enum RunError {
     /// The admin socket.
     #[error("admin.socket: {0}")]
     Control(#[from] ListenError),
+    /// No thread to take certificates on.
+    #[error(
+        "cannot start the thread that takes certificates: {0}; raise the limits of processes and open files"
+    )]
+    Thread(std::io::Error),
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
@@ -174,7 +179,7 @@ pub async fn run(
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
-    let receiving = tokio::spawn(receiver.run());
+    let receiving = certs::thread::start(receiver).map_err(RunError::Thread)?;
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     for verifier in node.tenants.verifiers() {
@@ -208,7 +213,7 @@ pub async fn run(
         shutdown.cancelled().await;
     }
     stop(&node, &accepting, &connections).await;
-    receiving.abort();
+    drop(receiving);
     guarding.abort();
     administering.abort();
     if let Some(controlling) = controlling {
