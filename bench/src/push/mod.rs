@@ -7,7 +7,7 @@ mod material;
 mod nginx;
 mod sds;
 mod sealwire;
-mod server;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
