@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::audit;
 use crate::config::AdminConfig;
-use crate::protocol::Close;
+use crate::close::Close;
 use crate::registry::Filter;
 use crate::service::Node;
 

@@ -56,6 +56,14 @@ pub(crate) struct Counters {
     pub(crate) publications: AtomicU64,
     /// Publications put into the queue of a subscriber.
     pub(crate) deliveries: AtomicU64,
+    /// Times that a broker could not say that nothing is missing: subscribers read the log again.
+    pub(crate) gaps: AtomicU64,
+    /// Subscriptions that asked for what they had missed and got it.
+    pub(crate) recovered: AtomicU64,
+    /// Those that could not get it.
+    pub(crate) unrecovered: AtomicU64,
+    /// Publications that a broker could not take.
+    pub(crate) publications_failed: AtomicU64,
     /// Tokens that let somebody in, at the upgrade, with `connect` or with `refresh`.
     pub(crate) tokens_accepted: AtomicU64,
     /// Tokens that did not, in the order of [`TokenFault::NAMES`].
@@ -207,6 +215,34 @@ impl Counters {
                 Kind::Counter,
                 "Publications put into the queue of a subscriber",
                 &self.deliveries,
+            ),
+            (
+                "wss_node.publications.failed",
+                "{publication}",
+                Kind::Counter,
+                "Publications that a broker could not take",
+                &self.publications_failed,
+            ),
+            (
+                "wss_node.gaps",
+                "{gap}",
+                Kind::Counter,
+                "Times that a broker could not say that nothing is missing, so that subscribers read the log again",
+                &self.gaps,
+            ),
+            (
+                "wss_node.subscriptions.recovered",
+                "{subscription}",
+                Kind::Counter,
+                "Subscriptions that asked for what they had missed and got it",
+                &self.recovered,
+            ),
+            (
+                "wss_node.subscriptions.unrecovered",
+                "{subscription}",
+                Kind::Counter,
+                "Subscriptions that asked for what they had missed and could not get it",
+                &self.unrecovered,
             ),
             (
                 "wss_node.audit.left_out",

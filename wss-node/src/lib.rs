@@ -1,7 +1,7 @@
 //! The Sealwire node: a secure WebSocket service whose certificates arrive over a Unix socket, are checked,
 //! swapped in live, and proven to be served by a handshake of its own.
 //!
-//! `listener -> tls -> upgrade -> session -> hub`, and beside it `certs`, which feeds the resolver that the
+//! `listener -> tls -> upgrade -> session -> channels`, and beside it `certs`, which feeds the resolver that the
 //! handshakes read. `docs/architecture.md` names the rooms.
 
 mod admin;
@@ -11,8 +11,10 @@ mod breaker;
 pub mod broker;
 mod certs;
 pub mod cli;
+mod channels;
 mod client;
 mod client_auth;
+mod close;
 pub mod config;
 mod connection;
 mod control;
@@ -24,12 +26,10 @@ mod forwarded;
 mod guard;
 mod handshake;
 mod host;
-mod hub;
 mod limits;
 mod listener;
 mod origin;
 mod outbound;
-mod protocol;
 mod proxy;
 mod readiness;
 mod registry;
@@ -46,4 +46,5 @@ pub mod wire;
 
 pub use audit::AuditFileError;
 pub use auth::AuthError;
+pub use channels::BrokerError;
 pub use service::{RunError, run};

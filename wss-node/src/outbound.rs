@@ -4,9 +4,20 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::protocol::{Close, Disconnect};
+use crate::broker::publication::Publication;
+use crate::close::Close;
+use crate::wire::{Disconnect, Unsubscribed};
+
+/// Between two looks for what is superseded, a queue takes in this part of its limit: each look goes through all of it.
+const CONFLATED_EACH: usize = 8;
+
+/// Orders that wait: for each subscription one, and a few.
+const MAX_ORDERS: usize = 4096;
 
 /// The queue of one session.
 #[derive(Debug)]
@@ -21,6 +32,10 @@ struct Queue {
     /// Of the frames in the queue and of those taken but not yet written.
     bytes: usize,
     overflowed: bool,
+    /// Bytes added since it was last looked for what is superseded; `None`: it was not.
+    since_conflated: Option<usize>,
+    /// What the session is to do, told from outside.
+    orders: VecDeque<Order>,
     /// From outside: nothing is added any more, what waits is written, then the session ends with this.
     close: Option<Close>,
     /// The task of the session. Kept here instead of in a `Notify`: there is one, and it looks at the queue itself.
@@ -33,6 +48,27 @@ pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     /// It waits while the breaker is open.
     pub(crate) is_publication: bool,
+    /// What it makes needless; `None`: nothing, and nothing makes it needless.
+    superseding: Option<Superseding>,
+}
+
+/// A publication that takes the place of an older one of the same channel and key.
+#[derive(Clone, Debug)]
+pub(crate) struct Superseding {
+    /// Names the channel's room as long as there are subscribers.
+    pub(crate) room: usize,
+    pub(crate) publication: Arc<Publication>,
+}
+
+/// What a session is told to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Its subscription has missed something that the log does not have any more.
+    Lost(Arc<str>),
+    /// To end a subscription, by the channel as the client calls it.
+    Unsubscribe(Arc<str>, Unsubscribed),
+    /// To subscribe its client.
+    Subscribe(Arc<str>),
 }
 
 /// What the session is to do next.
@@ -40,6 +76,8 @@ pub(crate) struct Frame {
 pub(crate) enum Next<'a> {
     /// There is something to write.
     Write(Taken<'a>),
+    /// It is told to do something.
+    Order(Order),
     /// All is written, and it is to end.
     Close(Close),
 }
@@ -54,6 +92,30 @@ impl Queue {
         let (held, free) = frames.into_iter().partition(|frame| frame.is_publication);
         self.frames = held;
         free
+    }
+
+    /// Leaves out publications that later ones make needless.
+    fn conflate(&mut self) {
+        let mut seen: HashSet<(usize, &str)> = HashSet::new();
+        let mut needless = Vec::new();
+        for (index, frame) in self.frames.iter().enumerate().rev() {
+            let Some(Superseding { room, publication }) = &frame.superseding else { continue };
+            if !seen.insert((*room, publication.key.as_deref().unwrap_or_default())) {
+                needless.push(index);
+            }
+        }
+        let mut index = 0;
+        let bytes = &mut self.bytes;
+        self.frames.retain(|frame| {
+            let is_needless = needless.last() == Some(&index);
+            index += 1;
+            if is_needless {
+                needless.pop();
+                *bytes -= frame.bytes.len();
+            }
+            !is_needless
+        });
+        self.since_conflated = Some(0);
     }
 
     fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
@@ -75,26 +137,46 @@ impl Outbound {
 
     /// Adds a reply or a ping.
     pub(crate) fn push(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: false });
+        self.add(Frame { bytes, is_publication: false, superseding: None });
     }
 
-    /// Adds a publication.
-    pub(crate) fn push_publication(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: true });
+    /// Adds a publication, and says what it makes needless.
+    pub(crate) fn push_publication(&self, bytes: Bytes, superseding: Option<Superseding>) {
+        self.add(Frame { bytes, is_publication: true, superseding });
     }
 
-    /// Adds a frame. Past the limit nothing more is added and the session is to be closed as too slow: a gap
+    /// The session is to do something.
+    pub(crate) fn tell(&self, order: Order) {
+        let mut queue = self.queue();
+        if queue.orders.len() < MAX_ORDERS {
+            queue.orders.push_back(order);
+        } else {
+            // It does not run. What it would miss it recovers when it comes back.
+            queue.overflowed = true;
+        }
+        wake(queue);
+    }
+
+    /// Adds a frame. Past the limit older values that are superseded go; if that does not help, nothing more is added and the session is to be closed as too slow: a gap
     /// would be worse than an end, because after an end the client knows that it has to catch up.
     fn add(&self, frame: Frame) {
         let mut queue = self.queue();
         if queue.overflowed || queue.close.is_some() {
             return;
         }
-        if queue.bytes + frame.bytes.len() > self.limit_bytes {
+        let length = frame.bytes.len();
+        let is_over = |queue: &Queue| queue.bytes + length > self.limit_bytes;
+        if is_over(&queue)
+            && queue.since_conflated.is_none_or(|added| added >= self.limit_bytes / CONFLATED_EACH)
+        {
+            queue.conflate();
+        }
+        if is_over(&queue) {
             queue.overflowed = true;
             queue.frames = VecDeque::new();
         } else {
-            queue.bytes += frame.bytes.len();
+            queue.bytes += length;
+            queue.since_conflated = queue.since_conflated.map(|added| added + length);
             queue.frames.push_back(frame);
         }
         wake(queue);
@@ -120,6 +202,9 @@ impl Outbound {
         let mut queue = self.queue();
         if queue.overflowed {
             return Poll::Ready(Next::Close(Disconnect::SLOW.into()));
+        }
+        if let Some(order) = queue.orders.pop_front() {
+            return Poll::Ready(Next::Order(order));
         }
         let frames = queue.take(halted);
         if !frames.is_empty() {
@@ -227,7 +312,11 @@ pub(crate) mod tests {
     fn while_halted_replies_go_out_and_publications_wait_in_order() {
         let outbound = Outbound::new(100);
         let add = |text: &'static str, is_publication| {
-            outbound.add(Frame { bytes: Bytes::from_static(text.as_bytes()), is_publication });
+            outbound.add(Frame {
+                bytes: Bytes::from_static(text.as_bytes()),
+                is_publication,
+                superseding: None,
+            });
         };
         for (text, is_publication) in [("p1", true), ("r1", false), ("p2", true), ("r2", false)] {
             add(text, is_publication);
@@ -244,6 +333,27 @@ pub(crate) mod tests {
             add("p4", true);
         }
         assert!(matches!(next(&outbound, true), Poll::Ready(Next::Close(_))));
+    }
+
+    #[test]
+    fn superseded_values_go_before_the_session_does() {
+        let outbound = Outbound::new(100);
+        let add = |key: &str, offset: u64, room: usize| {
+            let publication = Publication { offset, key: Some(key.into()), ..Publication::default() };
+            let superseding = Some(Superseding { room, publication: Arc::new(publication) });
+            outbound.push_publication(Bytes::from(format!("{key}{offset:09}")), superseding);
+        };
+        outbound.push(Bytes::from_static(b"0123456789"));
+        for offset in 1..=9 {
+            add(if offset % 3 == 0 { "a" } else { "b" }, offset, 1);
+        }
+        // The queue is full: of each key the last stays, and what has no key.
+        add("c", 10, 2);
+        assert_eq!(texts(&outbound), ["0123456789", "b000000008", "a000000009", "c000000010"]);
+        for offset in 11..=20 {
+            add(&format!("k{}", offset - 10), offset, 1);
+        }
+        assert_eq!(close_of(&outbound), Disconnect::SLOW.into());
     }
 
     #[test]
@@ -275,7 +385,7 @@ pub(crate) mod tests {
         let cx = Context::from_waker(&waker);
         let news: [&dyn Fn(); 3] = [
             &|| outbound.push(Bytes::from_static(b"x")),
-            &|| outbound.push_publication(Bytes::from_static(b"y")),
+            &|| outbound.push_publication(Bytes::from_static(b"y"), None),
             &|| assert!(outbound.close(Disconnect::SHUTDOWN.into())),
         ];
         for (before, news) in news.into_iter().enumerate() {

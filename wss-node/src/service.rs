@@ -24,7 +24,7 @@ use crate::counters::Counters;
 use crate::doors::Doors;
 use crate::drain::Drain;
 use crate::guard::Guard;
-use crate::hub::Hub;
+use crate::channels::{BrokerError, Channels};
 use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
@@ -41,7 +41,7 @@ pub(crate) struct Node {
     pub(crate) reader: CertReader,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) channels: Arc<Channels>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) tenants: Tenants,
@@ -84,7 +84,9 @@ impl Node {
             tickets,
             listener,
         );
+        let channels = Channels::new(&config, &counters, Arc::new(jiff::Timestamp::now));
         let node = Self {
+            channels,
             tenants: Tenants::new(&config)?,
             audit,
             telemetry,
@@ -94,7 +96,6 @@ impl Node {
             reader,
             readiness,
             counters,
-            hub: Arc::default(),
             registry: Arc::default(),
             guard: Arc::new(guard),
             clients,
@@ -142,6 +143,9 @@ pub enum RunError {
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
+    /// Where channels live.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
     /// Tokens cannot be checked as configured.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -165,6 +169,8 @@ pub async fn run(
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
     let listener = doors.own_listener(&config);
     let (node, writer) = Node::new(config, telemetry, listener)?;
+    node.channels.open(&node.config).await?;
+    let channels = node.channels.start();
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
@@ -209,6 +215,7 @@ pub async fn run(
         // It ends by itself, and removes its socket file.
         let _ = controlling.await;
     }
+    drop(channels);
     auditing.abort();
     node.audit.flush().await;
     opened
@@ -258,6 +265,7 @@ pub(crate) mod tests {
     use crate::config::ProxyProtocol;
     use crate::listener::{Bound, Door, HandOver, serve};
     use crate::upgrade::Admission;
+    use crate::wire::Framing;
 
     /// A node that nobody listens for, with extra configuration.
     pub(crate) fn node(extra: &str) -> Arc<Node> {
@@ -277,7 +285,7 @@ pub(crate) mod tests {
         let client = Client::of_socket(peer, local);
         let tenant = Arc::clone(node.tenants.everybody());
         let place = node.limits.session(client.address, &tenant).unwrap();
-        Admission { client, tenant, grant: None, place }
+        Admission { client, tenant, grant: None, framing: Framing::Json, place }
     }
 
     fn own(address: SocketAddr) -> OwnListener {

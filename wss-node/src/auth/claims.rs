@@ -1,10 +1,12 @@
 //! What a checked token, or the server that was asked about one, says: whom it is for, until when, and what it grants.
 //! Pure: the time is an argument.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::fault::TokenFault;
 use super::{Action, Capability, Grant};
@@ -34,6 +36,12 @@ pub(super) struct Claims {
     caps: Option<Vec<Caps>>,
     /// RFC 8693 section 4.2: words; those that look like `sub:CHANNEL` are capabilities.
     scope: Option<String>,
+    /// Centrifugo: channels that the node subscribes the client to.
+    channels: Option<Vec<String>>,
+    /// The same, with options, which have no counterpart here.
+    subs: Option<BTreeMap<String, IgnoredAny>>,
+    /// Centrifugo: the token is for a subscription to this channel.
+    channel: Option<String>,
     /// RFC 7662 only.
     #[serde(default)]
     pub(super) active: bool,
@@ -110,7 +118,15 @@ impl Claims {
         if expires.is_some_and(|expires| later(expires, config.leeway) <= now) {
             return Err(TokenFault::Expired);
         }
-        Ok(Grant { user, expires, capabilities })
+        let subs = self.subs.unwrap_or_default().into_keys();
+        let mut subscribe: Vec<_> = self.channels.unwrap_or_default().into_iter().chain(subs).collect();
+        subscribe.sort_unstable();
+        subscribe.dedup();
+        let is_name = |name: &String| !name.is_empty() && name.len() <= MAX_NAME_BYTES;
+        if subscribe.len() > MAX_CHANNELS || !subscribe.iter().chain(&self.channel).all(is_name) {
+            return Err(TokenFault::Malformed);
+        }
+        Ok(Grant { user, expires, capabilities, subscribe, channel: self.channel })
     }
 
     fn check_names(&self, config: &TokenConfig, source: Source) -> Result<(), TokenFault> {

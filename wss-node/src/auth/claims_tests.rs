@@ -34,7 +34,7 @@ fn with(name: &str, value: &Value) -> Result<Grant, TokenFault> {
 fn good_claims_are_a_grant() {
     let grant = granted(&good(), Source::Jwt).unwrap();
     let expires = Some(now() + Duration::from_secs(60));
-    assert_eq!(grant, Grant { user: "ann".into(), expires, capabilities: None });
+    assert_eq!(grant, Grant { user: "ann".into(), expires, ..Grant::anonymous() });
     assert!(with("aud", &json!(["nobody", "other"])).is_ok());
     assert!(with("exp", &json!(1_800_000_000.5)).is_ok());
 }

@@ -44,6 +44,9 @@ pub(crate) enum TokenFault {
         /// When it is worth while to come back.
         retry_after: Duration,
     },
+    /// It is for a subscription where one for a session is needed, or the other way about.
+    #[error("token is for a subscription, or for none")]
+    Channel,
 }
 
 /// The longest token, in bytes: what fits into a request head, as most servers limit it.
@@ -51,7 +54,7 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 8192;
 
 impl TokenFault {
     /// All, as metrics and the audit log name them; the order is that of [`TokenFault::index`].
-    pub(crate) const NAMES: [&'static str; 12] = [
+    pub(crate) const NAMES: [&'static str; 13] = [
         "missing",
         "malformed",
         "too_long",
@@ -64,6 +67,7 @@ impl TokenFault {
         "audience",
         "inactive",
         "unavailable",
+        "channel",
     ];
 
     /// In snake case.
@@ -86,6 +90,7 @@ impl TokenFault {
             Self::Audience => 9,
             Self::Inactive => 10,
             Self::Unavailable { .. } => 11,
+            Self::Channel => 12,
         }
     }
 }

@@ -38,7 +38,31 @@ pub(crate) async fn verify(
     token: &str,
     now: Timestamp,
 ) -> Result<Grant, TokenFault> {
-    let outcome = tenant.verifier.verify(token, now).await;
+    let outcome = tenant.verifier.verify(token, now).await.and_then(|grant| {
+        // Made for one channel, it must not open the door to all others.
+        if grant.channel.is_some() { Err(TokenFault::Channel) } else { Ok(grant) }
+    });
+    count(counters, outcome)
+}
+
+/// The same for a token that is for one subscription (claim `channel`); tells the channel.
+///
+/// # Errors
+/// [`TokenFault`].
+pub(crate) async fn verify_subscription(
+    counters: &Counters,
+    tenant: &Tenant,
+    token: &str,
+    now: Timestamp,
+) -> Result<(String, Grant), TokenFault> {
+    let outcome = tenant.verifier.verify(token, now).await.and_then(|mut grant| {
+        let channel = grant.channel.take().ok_or(TokenFault::Channel)?;
+        Ok((channel, grant))
+    });
+    count(counters, outcome)
+}
+
+fn count<T>(counters: &Counters, outcome: Result<T, TokenFault>) -> Result<T, TokenFault> {
     match &outcome {
         Ok(_) => Counters::add(&counters.tokens_accepted),
         Err(fault) => counters.token_refused(*fault),
@@ -55,6 +79,10 @@ pub(crate) struct Grant {
     pub(crate) expires: Option<Timestamp>,
     /// What it may do on which channels; `None`: what the node lets everybody do.
     pub(crate) capabilities: Option<Vec<Capability>>,
+    /// Channels that the node subscribes the client to (claims `channels` and `subs`).
+    pub(crate) subscribe: Vec<String>,
+    /// The only channel that it is for (claim `channel`): it grants a subscription, not a session.
+    pub(crate) channel: Option<String>,
 }
 
 /// Actions on channels: an item of the claim `caps`.
@@ -96,7 +124,7 @@ impl Grant {
     /// That of a client without a token.
     #[cfg(test)]
     pub(crate) fn anonymous() -> Self {
-        Self { user: String::new(), expires: None, capabilities: None }
+        Self { user: String::new(), expires: None, capabilities: None, subscribe: Vec::new(), channel: None }
     }
 
     /// Whether it allows an action; `channel` is without the tenant's prefix.

@@ -60,7 +60,7 @@ impl NewPublication {
 }
 
 /// A publication of a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publication {
     /// Its place, within the epoch of the channel.
     pub offset: u64,

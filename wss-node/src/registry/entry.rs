@@ -10,7 +10,7 @@ use sealwire_proto::v1;
 
 use super::SessionId;
 use crate::outbound::Outbound;
-use crate::protocol::Close;
+use crate::close::Close;
 use crate::tenant::Tenant;
 use crate::upgrade::Admission;
 

@@ -16,7 +16,7 @@ pub(crate) use id::SessionId;
 use jiff::Timestamp;
 
 use crate::outbound::Outbound;
-use crate::protocol::Close;
+use crate::close::Close;
 use crate::upgrade::Admission;
 
 /// More than cores that open and close sessions at the same time.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::auth::Grant;
-use crate::protocol::Disconnect;
+use crate::wire::Disconnect;
 use crate::service::tests::{admission, node};
 use sealwire_proto::v1::{self, SessionFilter};
 

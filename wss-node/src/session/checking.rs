@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 
 use crate::auth::{self, Grant, TokenFault};
-use crate::protocol::{Command, Token};
+use super::token::Token;
 use crate::service::Node;
 use crate::tenant::Tenant;
+use crate::wire::Command;
 
 /// What the token is for.
 #[derive(Debug)]

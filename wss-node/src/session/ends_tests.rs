@@ -19,7 +19,8 @@ use tokio_websockets::{ClientBuilder, CloseCode, Message, WebSocketStream};
 use super::run;
 use crate::counters::Counters;
 use crate::outbound::Outbound;
-use crate::protocol::{Close, Disconnect};
+use crate::close::Close;
+use crate::wire::Disconnect;
 use crate::registry::{Entry, Filter};
 use crate::service::Node;
 use crate::service::tests::{admission, node};
@@ -269,7 +270,7 @@ async fn whatever_way_it_ends_all_is_given_back() {
     let mut session = Running::start(&node).await;
     session.fault.store(PANIC, Ordering::Relaxed);
     publication(&node, 1);
-    assert_eq!(session.code().await, Some(Disconnect::INTERNAL.code));
+    assert_eq!(session.code().await, Some(Disconnect::SERVER_ERROR.code));
     session.ended("a fault of ours").await;
     assert_eq!(Counters::get(&node.counters.sessions_panicked), 1);
 

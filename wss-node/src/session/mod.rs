@@ -4,11 +4,19 @@
 mod checking;
 mod commands;
 mod frames;
+mod life;
+mod look;
+mod publish;
 mod rate;
+mod rpc;
 mod serve;
+mod subscribe;
+mod subscription;
 mod timers;
+mod token;
 mod tokens;
 mod watched;
+mod work;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
@@ -23,11 +31,12 @@ use tokio::time::Instant;
 
 use crate::counters::{Counters, Gauge, Side};
 use crate::outbound::Outbound;
-use crate::protocol::{Close, Disconnect};
+use crate::close::Close;
 use crate::registry::{SessionId, State};
 use crate::service::Node;
 use crate::telemetry::trace::{self, Closing, Tally};
 use crate::upgrade::Admission;
+use crate::wire::Disconnect;
 use commands::Commands;
 use serve::Session;
 use wire::{MessageLimits, Wire};
@@ -100,7 +109,7 @@ where
     let end = AssertUnwindSafe(session.serve()).catch_unwind().await.unwrap_or_else(|_| {
         Counters::add(&node.counters.sessions_panicked);
         tracing::error!(%peer, %client, "session closed: a fault of this node; what it was is above");
-        Disconnect::INTERNAL.into()
+        Disconnect::SERVER_ERROR.into()
     });
     entry.reached(State::Closing);
     node.telemetry.histograms().session(began.elapsed());

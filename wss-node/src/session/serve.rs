@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -21,12 +20,13 @@ use super::rate::{Allowance, Rate};
 use super::timers::{Due, Timers};
 use super::tokens::Checked;
 use super::wire::{Heard, Wire};
+use super::work::Outcome;
 use crate::guard::Gate;
 use crate::outbound::{Frame, Next, Outbound, Taken};
-use crate::protocol::{Disconnect, NOTICE_CLOSED, NOTICE_OPEN, PING};
 use crate::registry::Entry;
 use crate::service::Node;
 use crate::telemetry::trace::{self, Tally};
+use crate::wire::{Disconnect, Reply, v1};
 
 /// Sessions leave a halted node within this time, not all at once.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
@@ -48,6 +48,7 @@ pub(super) struct Session<'a, S> {
 enum Turn<'a> {
     Heard(Heard),
     Checked(Checked),
+    Done(Outcome),
     Say(Next<'a>),
     Due,
     Told(watch::Receiver<Gate>, Word),
@@ -67,6 +68,8 @@ struct Course {
     control_frames: Allowance,
     /// Whether the client is heard before what waits for it is said, so that neither starves the other.
     listens_first: bool,
+    /// It ends as soon as what was asked for is answered.
+    leaving: Option<Disconnect>,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
@@ -81,6 +84,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             ),
             control_frames: Allowance::new(now),
             listens_first: true,
+            leaving: None,
         };
         let mut gate = node.guard.gate();
         if *gate.borrow() != Gate::Flowing {
@@ -101,6 +105,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                     Ok(()) => self.look(&mut course),
                     Err(why) => Err(why.into()),
                 },
+                Turn::Done(outcome) => self.done(outcome, &mut course),
+                Turn::Say(Next::Order(order)) => {
+                    self.commands.order(order);
+                    Ok(())
+                }
                 Turn::Say(Next::Write(taken)) => self.write(taken, sleep.as_mut()).await,
                 Turn::Say(Next::Close(close)) => Err(End::Close(close)),
                 Turn::Due => self.due(&mut course),
@@ -131,6 +140,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         // Whose `connect` is being decided is not late with it, and not heard.
         let (connected, deciding) = (commands.is_connected(), commands.is_deciding());
         course.timers.decides(deciding);
+        let listening = commands.is_listening() && course.leaving.is_none();
+        course.timers.listens(listening, &self.node.config.session, Instant::now());
         let (config, guard) = (&self.node.config.session, &self.node.guard);
         course.listens_first = !course.listens_first;
         poll_fn(|cx| {
@@ -145,8 +156,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             if let Poll::Ready(checked) = commands.poll_checked(cx) {
                 return Poll::Ready(Turn::Checked(checked));
             }
+            if let Poll::Ready(outcome) = commands.poll_done(cx) {
+                return Poll::Ready(Turn::Done(outcome));
+            }
             for listens in [course.listens_first, !course.listens_first] {
-                if listens && deciding {
+                if listens && !listening {
                     continue;
                 }
                 if listens {
@@ -186,17 +200,31 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             // A pong is one for one ping: its turn is over only when it is written.
             return if message.is_ping() { self.say(VecDeque::new(), sleep).await } else { Ok(()) };
         }
-        let Some(text) = message.as_text() else { return Err(Disconnect::UNSUPPORTED.into()) };
-        self.tally.received(&self.node.counters, text.len());
-        let commands = text.lines().filter(|line| !line.trim().is_empty()).count().max(1);
-        self.entry.heard(Timestamp::now(), commands as u64, text.len());
+        if message.is_text() != self.commands.framing.is_text() {
+            return Err(Disconnect::UNSUPPORTED.into());
+        }
+        let bytes = message.into_payload();
+        self.tally.received(&self.node.counters, bytes.len());
+        let frame = self.commands.parse(&bytes);
+        let commands = frame.commands.len().max(1);
+        self.entry.heard(Timestamp::now(), commands as u64, bytes.len());
         if !course.messages.take(course.message_rate, u32::try_from(commands).unwrap_or(u32::MAX), now) {
             return Err(Disconnect::TOO_MANY_REQUESTS.into());
         }
-        if self.commands.take(text)? {
+        if self.commands.take(frame)? {
             course.timers.pong();
         }
         Ok(())
+    }
+
+    /// Something that was asked for is done.
+    fn done(&mut self, outcome: Outcome, course: &mut Course) -> Result<(), End> {
+        let has_an_end = matches!(outcome, Outcome::Subscribed { .. } | Outcome::Connected { .. } | Outcome::Extended { .. });
+        self.commands.done(outcome);
+        if let Some(why) = course.leaving.filter(|_| self.commands.work.is_done()) {
+            self.entry.close(why.into());
+        }
+        if has_an_end { self.look(course) } else { Ok(()) }
     }
 
     /// Writes what waited.
@@ -216,9 +244,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     async fn say(&mut self, frames: VecDeque<Frame>, mut sleep: Pin<&mut Sleep>) -> Result<(), End> {
         let (wire, outbound) = (&mut *self.wire, self.outbound);
         let limit = self.node.config.session.write_timeout;
+        let is_text = self.commands.framing.is_text();
         let mut write = pin!(async {
-            for frame in frames {
-                wire.feed(Message::text(frame.bytes)).await?;
+            for Frame { bytes, .. } in frames {
+                let message = if is_text { Message::text(bytes) } else { Message::binary(bytes) };
+                wire.feed(message).await?;
             }
             wire.flush().await
         });
@@ -244,7 +274,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Looks whether the token has ended, and sets the time to look again.
-    fn look(&self, course: &mut Course) -> Result<(), End> {
+    fn look(&mut self, course: &mut Course) -> Result<(), End> {
         let after = self.commands.look(Timestamp::now())?;
         course.timers.look(after.map(|after| Instant::now() + after));
         Ok(())
@@ -254,23 +284,31 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let (config, connected) = (&self.node.config.session, self.commands.is_connected());
         match course.timers.due(config, connected, self.wire.begun(), Instant::now()) {
             None => {}
-            Some(Due::Ping) => self.outbound.push(PING),
+            Some(Due::Ping) => {
+                self.outbound.push(self.commands.framing.ping());
+                self.commands.refresh_presence();
+            }
             Some(Due::Look) => self.look(course)?,
             Some(Due::Close(why)) => return Err(why.into()),
             Some(Due::Leave(Disconnect::SHUTDOWN)) => {
                 self.node.drain.moved();
                 // Who has not said `connect` may speak another protocol than Centrifuge: it gets a code of the RFC's
                 // registry.
-                self.leave(if connected { Disconnect::SHUTDOWN } else { Disconnect::RESTART });
+                self.leave(if connected { Disconnect::SHUTDOWN } else { Disconnect::RESTART }, course);
             }
-            Some(Due::Leave(why)) => self.leave(why),
+            Some(Due::Leave(why)) => self.leave(why, course),
         }
         Ok(())
     }
 
-    /// Ends it once what waits is written, acknowledgements among it.
-    fn leave(&self, why: Disconnect) {
-        self.entry.close(why.into());
+    /// Ends it once what was asked for is answered and what waits is written. Brokers answer in time, or say that they
+    /// cannot.
+    fn leave(&self, why: Disconnect, course: &mut Course) {
+        if self.commands.work.is_done() {
+            self.entry.close(why.into());
+        } else {
+            course.leaving = Some(why);
+        }
     }
 
     fn told(&self, word: &Word, course: &mut Course) {
@@ -278,11 +316,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             Word::Stop => course.timers.leave(self.node.drain.leave_at(), Disconnect::SHUTDOWN),
             Word::Gate(Gate::Halted) => {
                 trace::event("breaker open");
-                self.notice(NOTICE_OPEN);
+                self.notice("open");
             }
             Word::Gate(Gate::Flowing) => {
                 trace::event("breaker closed");
-                self.notice(NOTICE_CLOSED);
+                self.notice("closed");
                 course.timers.stay(Disconnect::HALTED);
             }
             Word::Gate(Gate::SendAway) => {
@@ -293,9 +331,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Tells a client of the breaker. Before `connect` there is nobody to tell.
-    fn notice(&self, notice: Bytes) {
+    fn notice(&self, breaker: &str) {
         if self.commands.is_connected() {
-            self.outbound.push(notice);
+            let data = format!("{{\"breaker\":\"{breaker}\"}}").into();
+            self.commands.say(&Reply::push("", v1::Message { data }));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::SessionConfig;
-use crate::protocol::Disconnect;
+use crate::wire::Disconnect;
 
 /// No check of a token takes longer: two fetches of keys, or one question to its server.
 const LONGEST_CHECK: Duration = Duration::from_secs(30);
@@ -16,6 +16,8 @@ pub(crate) struct Timers {
     connect_by: Instant,
     /// `connect` has come, and its token is being checked.
     deciding: bool,
+    /// The client is not heard for now: its pong waits with everything else that it says.
+    deaf: bool,
     /// The ping that comes next.
     ping_at: Instant,
     /// The answer that is waited for.
@@ -43,6 +45,7 @@ impl Timers {
         Self {
             connect_by: now + config.connect_timeout,
             deciding: false,
+            deaf: false,
             ping_at: now + config.ping_interval,
             pong_by: None,
             leave: None,
@@ -53,6 +56,18 @@ impl Timers {
     /// Whether `connect` has come and is being decided: the client is not late with it then.
     pub(crate) fn decides(&mut self, deciding: bool) {
         self.deciding = deciding;
+    }
+
+    /// Whether the client is heard. A pong that came meanwhile is heard first when it is heard again.
+    pub(crate) fn listens(&mut self, listening: bool, config: &SessionConfig, now: Instant) {
+        if self.deaf && listening {
+            self.pong_by = self.pong_by.map(|by| by.max(now + config.pong_timeout));
+        }
+        self.deaf = !listening;
+    }
+
+    fn pong_by(&self) -> Option<Instant> {
+        self.pong_by.filter(|_| !self.deaf)
     }
 
     fn connect_by(&self) -> Instant {
@@ -83,7 +98,7 @@ impl Timers {
 
     /// When to look again. `begun`: since when a message has been coming in.
     pub(crate) fn next(&self, config: &SessionConfig, connected: bool, begun: Option<Instant>) -> Instant {
-        let alive = if connected { self.pong_by.unwrap_or(self.ping_at) } else { self.connect_by() };
+        let alive = if connected { self.pong_by().unwrap_or(self.ping_at) } else { self.connect_by() };
         let whole = begun.map(|begun| begun + config.message_timeout);
         let leave = self.leave.map(|(at, _)| at);
         [whole, leave, self.look_at].into_iter().flatten().fold(alive, Instant::min)
@@ -114,7 +129,7 @@ impl Timers {
         if !connected {
             return if self.connect_by() <= now { close(Disconnect::STALE) } else { None };
         }
-        if let Some(by) = self.pong_by {
+        if let Some(by) = self.pong_by() {
             return if by <= now { close(Disconnect::NO_PONG) } else { None };
         }
         if self.ping_at <= now {

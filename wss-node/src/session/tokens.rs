@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::checking::{Checking, Purpose};
-use super::commands::Commands;
+use super::commands::{Commands, VERSION};
 use crate::audit::Entry;
 use crate::auth::{Grant, TokenFault};
-use crate::protocol::{Disconnect, Reply, ReplyError};
+use crate::wire::v1::RefreshResult;
+use crate::wire::{Disconnect, ReplyError};
 
 /// Clocks of the wall may be set: the end of a token is looked for at least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -54,7 +55,7 @@ impl Commands {
                     TokenFault::Unavailable { .. } => ReplyError::TOKENS_UNAVAILABLE,
                     _ => return Err(Disconnect::INVALID_TOKEN),
                 };
-                self.outbound.push(Reply::error(id, error).encode());
+                self.answer(id, Err(error));
                 Ok(())
             }
             (Purpose::Refresh { id }, Ok(grant)) => {
@@ -64,8 +65,14 @@ impl Commands {
                 }
                 self.end_what_is_not_allowed(&grant);
                 self.granted(grant);
-                let reply = Reply::refreshed(id, &self.entry.id.to_string(), self.life()).encode();
-                self.outbound.push(reply);
+                let ttl = self.ttl();
+                let result = RefreshResult {
+                    client: self.entry.id.to_string(),
+                    version: VERSION.to_owned(),
+                    expires: ttl.is_some(),
+                    ttl: ttl.unwrap_or(0),
+                };
+                self.answer(id, Ok(result.into()));
                 Ok(())
             }
             (Purpose::Refresh { id }, Err(fault)) => {
@@ -75,7 +82,7 @@ impl Commands {
                     // SDKs come back, are told 109, and get another.
                     TokenFault::Expired => Err(Disconnect::EXPIRED),
                     TokenFault::Unavailable { .. } => {
-                        self.outbound.push(Reply::error(id, ReplyError::TOKENS_UNAVAILABLE).encode());
+                        self.answer(id, Err(ReplyError::TOKENS_UNAVAILABLE));
                         Ok(())
                     }
                     _ => Err(Disconnect::INVALID_TOKEN),
@@ -88,20 +95,25 @@ impl Commands {
     pub(super) fn unnamed(&self, id: u32) {
         self.node.counters.token_refused(TokenFault::Missing);
         self.audit("token_missing", None, "connect without a token");
-        self.outbound.push(Reply::error(id, ReplyError::UNAUTHORIZED).encode());
+        self.answer(id, Err(ReplyError::UNAUTHORIZED));
     }
 
-    /// How long until the end of the token is to be looked for again; `None`: it has no end.
+    /// How long until the end of tokens is to be looked for again; `None`: they have none. Subscriptions whose own have
+    /// ended are ended.
     ///
     /// # Errors
-    /// It is over, and so is the time to refresh it.
-    pub(super) fn look(&self, now: Timestamp) -> Result<Option<Duration>, Disconnect> {
-        let expires = self.admission.grant.as_ref().and_then(|grant| grant.expires);
-        let Some(expires) = expires else { return Ok(None) };
+    /// That of the session is over, and so is the time to refresh it.
+    pub(super) fn look(&mut self, now: Timestamp) -> Result<Option<Duration>, Disconnect> {
         let grace = self.admission.tenant.token.refresh_grace;
+        let subscriptions = self.end_what_has_expired(now, grace).map(|left| left.min(LOOK_EVERY));
+        let expires = self.admission.grant.as_ref().and_then(|grant| grant.expires);
+        let Some(expires) = expires else { return Ok(subscriptions) };
         let left = expires.saturating_add(grace).unwrap_or(Timestamp::MAX).duration_since(now);
         match Duration::try_from(left) {
-            Ok(left) if !left.is_zero() => Ok(Some(left.min(LOOK_EVERY))),
+            Ok(left) if !left.is_zero() => {
+                let left = left.min(LOOK_EVERY);
+                Ok(Some(subscriptions.map_or(left, |other| other.min(left))))
+            }
             _ => {
                 self.audit("token_expired", None, "no refresh in time");
                 Err(Disconnect::EXPIRED)

@@ -17,7 +17,7 @@ use tokio_websockets::proto::ProtocolError;
 use tokio_websockets::{CloseCode, Error, Limits, Message, ServerBuilder, WebSocketStream};
 
 use super::watched::Watched;
-use crate::protocol::MAX_REASON_BYTES;
+use crate::close::MAX_REASON_BYTES;
 
 /// How long the other side may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -38,6 +38,7 @@ use crate::host::Authority;
 use crate::limits::SessionPlace;
 use crate::service::Node;
 use crate::tenant::Tenant;
+use crate::wire::Framing;
 
 /// What of a path is told to others.
 const MAX_PATH_CHARS: usize = 200;
@@ -50,6 +51,8 @@ pub(crate) struct Admission {
     pub(crate) tenant: Arc<Tenant>,
     /// What its token grants; `None`: none came with the upgrade.
     pub(crate) grant: Option<Grant>,
+    /// How its messages are written.
+    pub(crate) framing: Framing,
     /// What it counts for.
     pub(crate) place: SessionPlace,
 }
@@ -100,7 +103,9 @@ pub(crate) async fn answer<B>(
             let name = node.config.proxy.sticky_cookie.as_ref();
             let cookie = name.and_then(|name| cookie::sticky(name, &node.config.node_id));
             let response = handshake::switching(&passed.key, passed.subprotocol, cookie);
-            (response, Some(Upgraded::Session(Box::new(Admission { client, tenant, grant, place }))))
+            let framing = passed.subprotocol.and_then(Framing::of_subprotocol).unwrap_or(Framing::Json);
+            let admission = Admission { client, tenant, grant, framing, place };
+            (response, Some(Upgraded::Session(Box::new(admission))))
         }
         Err(refusal) => {
             node.counters.upgrade(refusal.outcome);

@@ -17,6 +17,16 @@ impl Disconnect {
         Self { code, reason }
     }
 
+    /// A message of the other type: text and binary tell the framings apart (RFC 6455, 7.4.1).
+    pub const UNSUPPORTED: Self = Self::new(1003, "messages of this type are not spoken here");
+    /// More frames that carry no data than anybody needs.
+    pub const CONTROL_FLOOD: Self = Self::new(1008, "too many control frames");
+    /// A message in more parts than anybody needs.
+    pub const FRAGMENTS: Self = Self::new(1008, "too many fragments");
+    /// A message was begun and did not end.
+    pub const UNFINISHED: Self = Self::new(1008, "message not finished in time");
+    /// The node stops, said to those who have not said `connect` (RFC 6455's registry: service restart).
+    pub const RESTART: Self = Self::new(1012, "service restart");
     /// The breaker is open for longer than its hold (RFC 6455's registry: try again later).
     pub const HALTED: Self = Self::new(1013, "try again later");
 

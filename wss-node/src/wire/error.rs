@@ -28,6 +28,10 @@ impl ReplyError {
     pub const INTERNAL: Self = Self::temporary(100, "internal server error");
     /// The breaker is open. The protocol has no code for it: that of trouble of the node.
     pub const HALTED: Self = Self::temporary(100, "halted: certificates are not trustworthy");
+    /// The issuer of tokens cannot be asked now. As above.
+    pub const TOKENS_UNAVAILABLE: Self = Self::temporary(100, "tokens cannot be checked now");
+    /// The broker cannot do it now. As above.
+    pub const BROKER_UNAVAILABLE: Self = Self::temporary(100, "the channel is not available now");
     /// No valid credentials (`ErrorUnauthorized`).
     pub const UNAUTHORIZED: Self = Self::lasting(101, "unauthorized");
     /// No namespace has this channel (`ErrorUnknownChannel`).

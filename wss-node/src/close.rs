@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Disconnect;
+use crate::wire::Disconnect;
 
 /// What fits into a close frame beside the code (RFC 6455 section 5.5).
 pub(crate) const MAX_REASON_BYTES: usize = 123;

@@ -1,0 +1,91 @@
+//! A session's subscription, and everything that ends with it, whatever way it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::broker::presence::Member;
+use crate::channels::{Channel, Channels, Place};
+use crate::wire::v1::{ClientInfo, Join, Leave};
+
+/// A subscription.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// `None` only while it is dropped.
+    place: Option<Place>,
+    pub(super) channel: Channel,
+    /// When its token ends.
+    pub(super) expires: Option<Timestamp>,
+    /// The application made it, not the client.
+    pub(super) by_server: bool,
+    client: ClientInfo,
+    channels: Arc<Channels>,
+}
+
+impl Subscription {
+    pub(super) fn new(
+        place: Place,
+        channel: Channel,
+        expires: Option<Timestamp>,
+        by_server: bool,
+        client: ClientInfo,
+        channels: Arc<Channels>,
+    ) -> Self {
+        Self { place: Some(place), channel, expires, by_server, client, channels }
+    }
+
+    /// The answer is on its way to the client: what is published comes after it. The others are told.
+    pub(super) fn open(&self, ttl: Duration) {
+        let Some(place) = &self.place else { return };
+        place.room.open(place.seat);
+        if let Some(member) = self.member() {
+            let (channels, channel) = (Arc::clone(&self.channels), self.channel.clone());
+            spawn(async move {
+                if let Err(why) = channels.present(&channel, member, ttl).await {
+                    tracing::debug!(channel = %channel.name, %why, "presence not told");
+                }
+            });
+        }
+        if self.channel.namespace.config.join_leave {
+            place.room.announce(&Join { info: Some(self.client.clone()) }.into());
+        }
+    }
+
+    /// Who is told to be in the channel; `None`: nobody, where that is not kept.
+    pub(super) fn member(&self) -> Option<Member> {
+        self.channel.namespace.config.presence.then(|| Member {
+            client: self.client.client.as_str().into(),
+            user: self.client.user.as_str().into(),
+            info: Bytes::new(),
+        })
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        let room = Arc::clone(&place.room);
+        drop(place);
+        let client = std::mem::take(&mut self.client);
+        if self.channel.namespace.config.presence {
+            let (channels, channel) = (Arc::clone(&self.channels), self.channel.clone());
+            let client = client.client.clone();
+            spawn(async move {
+                // An entry that is not refreshed ends by itself.
+                let _ = channels.absent(&channel, &client).await;
+            });
+        }
+        if self.channel.namespace.config.join_leave {
+            room.announce(&Leave { info: Some(client) }.into());
+        }
+    }
+}
+
+/// Outside of a runtime there is nobody to tell: only when the process ends.
+pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(task);
+    }
+}
