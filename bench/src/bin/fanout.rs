@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sealwire_bench::fanout::{Peer, Shape, Stage, Table};
-use sealwire_bench::sample::ratio;
+use sealwire_bench::fanout::{MAP_NAMESPACES, Peer, Shape, Stage, Storm, Table, map, storm};
+use sealwire_bench::sample::{Sample, millis, ratio};
 
 /// One publication to all.
 const THOUSAND: Shape = Shape { channels: 1, subscribers: 1000 };
@@ -22,6 +22,12 @@ const COMMON: f64 = 50_000.0;
 /// Under way at once, in publications to a thousand.
 const FEW: u64 = 4;
 const MANY: u64 = 64;
+/// Clients of a storm, and publications that each missed.
+const STORM: usize = 5000;
+const MISSED: u64 = 20;
+/// Of a map, and those that change while a client is away.
+const KEYS: usize = 10_000;
+const CHANGED: usize = 1000;
 /// Of this process and of each server, besides those of subscribers.
 const SPARE_DESCRIPTORS: u64 = 500;
 
@@ -92,6 +98,12 @@ async fn run() -> Result<()> {
     if plan.wants("slow") {
         slow(&mut plan).await?;
     }
+    if plan.wants("storm") {
+        recovery(&mut plan).await?;
+    }
+    if plan.wants("map") {
+        keys(&plan).await?;
+    }
     for peer in &plan.missing {
         println!("*** {} NOT MEASURED: it is not installed: {} ***", peer.name(), peer.install());
     }
@@ -160,6 +172,49 @@ async fn slow(plan: &mut Plan) -> Result<()> {
             println!("{:<20} p99 {:.2} times", peer.name(), ratio(with.p99, without.p99));
         }
     }
+    Ok(())
+}
+
+async fn recovery(plan: &mut Plan) -> Result<()> {
+    println!("\n{STORM} clients come back at once, each to {MISSED} publications that it missed");
+    println!(
+        "{:<20} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7}",
+        "", "server us", "loader us", "p50", "p99", "last", "failed"
+    );
+    for _ in 0..plan.rounds {
+        for peer in [Peer::Sealwire, Peer::Centrifugo].into_iter().filter(|peer| plan.peers.contains(peer)) {
+            let Some(server) = peer.start("").await? else {
+                plan.missing.insert(peer);
+                continue;
+            };
+            let Storm { back, failed, server, loader } =
+                storm(&server, STORM, MISSED).await.with_context(|| peer.name())?;
+            let [server, loader] = [server, loader].map(|time| time.as_secs_f64() * 1e6);
+            let [p50, p99, last] = [back.median(), back.p99(), back.max()].map(millis);
+            println!(
+                "{:<20} {server:>10.0} {loader:>10.0} {p50:>10} {p99:>10} {last:>10} {failed:>7}",
+                peer.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn keys(plan: &Plan) -> Result<()> {
+    let Some(server) = Peer::Sealwire.start(MAP_NAMESPACES).await? else { return Ok(()) };
+    let times = usize::try_from(plan.rounds * 10)?;
+    let measured = map(&server, KEYS, CHANGED, times).await?;
+    println!(
+        "\na map of {KEYS} keys with 128 bytes each: set at {:.0} in a second",
+        measured.sets_per_second
+    );
+    let print = |what: &str, sample: &Sample, server: Duration| {
+        let [p50, p99, server] = [sample.median(), sample.p99(), server].map(millis);
+        println!("{what:<44} p50 {p50}, p99 {p99}, {server} of the server's processor time");
+    };
+    print("all of them, from connect to live", &measured.snapshot, measured.snapshot_server);
+    let what = format!("{CHANGED} missed changes, from connect to live");
+    print(&what, &measured.catch_up, measured.catch_up_server);
     Ok(())
 }
 
