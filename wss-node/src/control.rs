@@ -16,8 +16,8 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::audit;
-use crate::config::AdminConfig;
 use crate::close::Close;
+use crate::config::AdminConfig;
 use crate::registry::Filter;
 use crate::service::Node;
 

@@ -18,13 +18,13 @@ use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
 use crate::certs::{self, CertReader, CertWriter};
+use crate::channels::{BrokerError, Channels};
 use crate::client_auth::ClientCertificates;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::doors::Doors;
 use crate::drain::Drain;
 use crate::guard::Guard;
-use crate::channels::{BrokerError, Channels};
 use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
@@ -261,6 +261,8 @@ async fn stop(node: &Node, accepting: &TaskTracker, connections: &TaskTracker) {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::broker::answer::Append;
+    use crate::broker::publication::NewPublication;
     use crate::client::Client;
     use crate::config::ProxyProtocol;
     use crate::listener::{Bound, Door, HandOver, serve};
@@ -288,13 +290,24 @@ pub(crate) mod tests {
         Admission { client, tenant, grant: None, framing: Framing::Json, place }
     }
 
+    /// Publishes to a channel, as the application would.
+    pub(crate) async fn publish(node: &Node, channel: &str, data: impl Into<bytes::Bytes>) {
+        let new = NewPublication { data: data.into(), ..NewPublication::default() };
+        let channel = node.channels.find(channel).unwrap();
+        let append = node.channels.publish(&channel, new).await;
+        assert!(matches!(append, Append::Appended(_)), "{append:?}");
+    }
+
     fn own(address: SocketAddr) -> OwnListener {
         OwnListener { address, proxied: false }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
         let anonymous = if extra.contains("[token]") { "" } else { "[token]\nanonymous = true\n" };
-        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}");
+        // Nothing but what is published.
+        let plain = "[namespaces.default]\nhistory = 0\nrecovery = false\npublisher = false\n";
+        let plain = if extra.contains("[namespaces.") { "" } else { plain };
+        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}{plain}");
         Config::from_text("n.toml".as_ref(), &text).unwrap()
     }
 

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use sealwire_proto::v1;
 
 use super::SessionId;
-use crate::outbound::Outbound;
 use crate::close::Close;
+use crate::outbound::Outbound;
 use crate::tenant::Tenant;
 use crate::upgrade::Admission;
 

@@ -15,8 +15,8 @@ pub(crate) use filter::Filter;
 pub(crate) use id::SessionId;
 use jiff::Timestamp;
 
-use crate::outbound::Outbound;
 use crate::close::Close;
+use crate::outbound::Outbound;
 use crate::upgrade::Admission;
 
 /// More than cores that open and close sessions at the same time.
