@@ -1,6 +1,7 @@
 //! Configuration: one TOML file, overridden by `WSS_NODE_` environment variables (`__` between levels, as in
 //! `WSS_NODE_LISTEN__ADDRESS`). Unknown keys are refused.
 
+mod api;
 mod breaker;
 mod broker;
 mod gate;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use api::ApiConfig;
 pub use breaker::{BreakerConfig, Reaction};
 pub use broker::{BrokerConfig, NatsConfig};
 use figment::Figment;
@@ -89,6 +91,8 @@ pub struct Config {
     /// Health for orchestrators.
     #[serde(default)]
     pub admin: AdminConfig,
+    /// What applications may ask of it; unset: nothing.
+    pub api: Option<ApiConfig>,
     /// How it stops.
     #[serde(default)]
     pub drain: DrainConfig,
@@ -301,6 +305,9 @@ impl Config {
             if value < least {
                 return Err(Fault::new(key, format!("{value} is too small, expected at least {least}")));
             }
+        }
+        if let Some(api) = &self.api {
+            api.check(&self.admin)?;
         }
         self.breaker.check()?;
         self.broker.check()?;

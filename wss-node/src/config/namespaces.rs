@@ -150,7 +150,8 @@ impl NamespaceConfig {
         }
         let kept = broker.nats.as_ref().map_or(u32::MAX, |nats| nats.history);
         if self.durability == Durability::Cluster && self.history > kept as usize {
-            let message = format!("{} is more than the streams keep (broker.nats.history: {kept})", self.history);
+            let message =
+                format!("{} is more than the streams keep (broker.nats.history: {kept})", self.history);
             return fault("history", message);
         }
         if self.delta && self.kind == Kind::Map {
@@ -174,7 +175,9 @@ impl NamespaceConfig {
         }
         for (key, patterns) in [("subscribe", &self.subscribe), ("publish", &self.publish)] {
             if let Some(pattern) = patterns.iter().find(|pattern| !is_pattern(pattern)) {
-                let message = format!("\"{pattern}\": expected a name, with * at its end only and {{user}} for the user, but not \"{{user}}*\"");
+                let message = format!(
+                    "\"{pattern}\": expected a name, with * at its end only and {{user}} for the user, but not \"{{user}}*\""
+                );
                 return fault(key, message);
             }
         }
