@@ -33,8 +33,8 @@ use crate::broker::table::Clock;
 use crate::config::{Config, Durability};
 use crate::counters::Counters;
 pub use brokers::BrokerError;
-pub(crate) use hub::{Hub, Place};
 use hub::Wanted;
+pub(crate) use hub::{Hub, Place};
 pub(crate) use join::{Join, Joined, Since};
 use namespace::Catalogue;
 pub(crate) use namespace::Namespace;
@@ -168,6 +168,13 @@ impl Channels {
 
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// The brokers that are open.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = AnyBroker> {
+        let memory = AnyBroker::Memory(Arc::clone(&self.memory));
+        let others = [&self.disk, &self.cluster].into_iter().filter_map(OnceLock::get).cloned();
+        std::iter::once(memory).chain(others)
     }
 
     fn broker(&self, channel: &Channel) -> Result<AnyBroker, Unavailable> {
