@@ -250,16 +250,22 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the files that tokens are checked with, so that a fault is told with its line; commands that talk to a running
+    /// Reads the files that tokens and applications are checked with, so that a fault is told with its line; commands that talk to a running
     /// node do not need them, and may not be allowed to read them. `path` is that of the configuration.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn check_files(&self, path: &Path) -> Result<(), ConfigError> {
-        let Err(error) = Tenants::new(self) else { return Ok(()) };
+        let fault = match Tenants::new(self) {
+            Err(error) => error.fault(),
+            Ok(_) => match self.api.as_ref().map(crate::api::check_files) {
+                Some(Err(fault)) => fault,
+                Some(Ok(())) | None => return Ok(()),
+            },
+        };
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
-        Err(ConfigError::from_fault(path, &text, error.fault()))
+        Err(ConfigError::from_fault(path, &text, fault))
     }
 
     /// What the types cannot say.
