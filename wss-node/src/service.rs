@@ -145,6 +145,11 @@ pub enum RunError {
     /// The admin socket.
     #[error("admin.socket: {0}")]
     Control(#[from] ListenError),
+    /// No thread to take certificates on.
+    #[error(
+        "cannot start the thread that takes certificates: {0}; raise the limits of processes and open files"
+    )]
+    Thread(std::io::Error),
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
@@ -180,7 +185,7 @@ pub async fn run(
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
-    let receiving = tokio::spawn(receiver.run());
+    let receiving = certs::thread::start(receiver).map_err(RunError::Thread)?;
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     for verifier in node.tenants.verifiers() {
@@ -222,7 +227,7 @@ pub async fn run(
         shutdown.cancelled().await;
     }
     stop(&node, &accepting, &connections).await;
-    receiving.abort();
+    drop(receiving);
     guarding.abort();
     asked_out.cancel();
     asking.close();
@@ -277,6 +282,8 @@ async fn stop(node: &Node, accepting: &TaskTracker, connections: &TaskTracker) {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::broker::answer::Append;
+    use crate::broker::publication::NewPublication;
     use crate::client::Client;
     use crate::config::ProxyProtocol;
     use crate::listener::{Bound, Door, HandOver, serve};
@@ -304,13 +311,24 @@ pub(crate) mod tests {
         Admission { client, tenant, grant: None, framing: Framing::Json, place }
     }
 
+    /// Publishes to a channel, as the application would.
+    pub(crate) async fn publish(node: &Node, channel: &str, data: impl Into<bytes::Bytes>) {
+        let new = NewPublication { data: data.into(), ..NewPublication::default() };
+        let channel = node.channels.find(channel).unwrap();
+        let append = node.channels.publish(&channel, new).await;
+        assert!(matches!(append, Append::Appended(_)), "{append:?}");
+    }
+
     fn own(address: SocketAddr) -> OwnListener {
         OwnListener { address, proxied: false }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
         let anonymous = if extra.contains("[token]") { "" } else { "[token]\nanonymous = true\n" };
-        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}");
+        // Nothing but what is published.
+        let plain = "[namespaces.default]\nhistory = 0\nrecovery = false\npublisher = false\n";
+        let plain = if extra.contains("[namespaces.") { "" } else { plain };
+        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}{plain}");
         Config::from_text("n.toml".as_ref(), &text).unwrap()
     }
 

@@ -271,3 +271,6 @@ impl Channels {
         channel.namespace.allows(action, called, user)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,7 +256,8 @@ impl Commands {
                         subscription.expires = expires;
                     }
                     let ttl = expires.map(|end| seconds_until(end, Timestamp::now()));
-                    SubRefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), items: Vec::new() }.into()
+                    SubRefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), items: Vec::new() }
+                        .into()
                 });
                 self.answer(id, answer);
             }
@@ -597,4 +598,4 @@ impl Commands {
 
 #[cfg(test)]
 #[path = "commands_tests.rs"]
-mod tests;
+pub(super) mod tests;
