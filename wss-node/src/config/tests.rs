@@ -96,6 +96,26 @@ fn errors_name_file_line_and_key() {
             "server_names = [\"a\"]\n[broker.nats]\nservers = [\"nats://x\"]\nkey = \"/k\"",
             "n.toml:2: broker.nats.certificate: is missing: certificate and key go together",
         ),
+        (
+            "server_names = [\"a\"]\n[api]\nrequests = 0",
+            "n.toml:2: api.keys_file: is missing: anybody could publish",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nkeys_file = \"/k\"\nrequests = 0",
+            "n.toml:4: api.requests: 0 is too small",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nclient_roots = \"/k\"",
+            "n.toml:3: api.client_roots: needs api.address",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nkeys_file = \"/k\"\n[admin]\naddress = \"0.0.0.0:1\"",
+            "n.toml:2: api: the keys would cross the network in clear",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nkeys_file = \"/k\"\naddress = \"127.0.0.1:9090\"",
+            "n.toml:4: api.address: is admin.address",
+        ),
         ("server_names = [\"a\"]\n[breaker]\nproofs = 0", "n.toml:3: breaker.proofs: 0 is out of range"),
         ("server_names = [\"a\"]\n[breaker]\nexpired = \"halt\"", "n.toml:3: breaker.expired: "),
         ("server_names = [\"a\"]\n[session\nchannels = 1", "n.toml:2: not valid TOML: "),
