@@ -121,7 +121,7 @@ impl Prober {
 }
 
 /// What every server here speaks.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
         kx_groups: vec![kx_group::X25519],

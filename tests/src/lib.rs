@@ -4,6 +4,7 @@
 pub mod alertmanager;
 pub mod asking;
 pub mod authority;
+pub mod board;
 pub mod channels;
 pub mod client;
 pub mod collector;

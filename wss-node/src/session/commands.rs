@@ -598,4 +598,4 @@ impl Commands {
 
 #[cfg(test)]
 #[path = "commands_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -11,9 +11,11 @@ use sealwire_tests::process::Process;
 use sealwire_tests::tools;
 use sealwire_tests::world::World;
 
-use super::NAME;
-use super::material::Authority;
+use crate::material::Authority;
 use crate::prober::Prober;
+
+/// The name that every server has a certificate for.
+pub const NAME: &str = "node.test";
 
 /// For a server to serve, and for one to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,6 +43,15 @@ impl Place {
         let prober = Prober::new(world.node_address(), NAME, &anchors)?;
         Ok(Self { world, authority, prober })
     }
+
+    /// A certificate, and what a program is told of where it is to serve it: address, port, chain and key.
+    pub(crate) fn arguments(&self) -> Result<[String; 4]> {
+        let first = self.authority.issue()?;
+        let [chain, key] = [("chain.pem", &first.chain_pem), ("key.pem", &first.key_pem)]
+            .map(|(name, text)| self.world.write(name, text).display().to_string());
+        let address = self.world.node_address();
+        Ok([address.ip().to_string(), address.port().to_string(), chain, key])
+    }
 }
 
 /// A running server.
@@ -63,6 +74,18 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+impl Server {
+    /// Its process.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its process by number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 }
 
