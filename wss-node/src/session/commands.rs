@@ -512,6 +512,8 @@ impl Commands {
             // The client comes back and recovers, or is told that it cannot.
             Order::Lost(called) => self.end(&called, Unsubscribed::INSUFFICIENT),
             Order::Unsubscribe(called, why) => self.end(&called, why),
+            // Before `connect` there is nobody who could take it.
+            Order::Subscribe(_) if !self.connected => {}
             Order::Subscribe(called) => {
                 self.work.add(Waiting::Subscribe(called.to_string()));
                 self.advance();
