@@ -89,6 +89,13 @@ pub(crate) enum Next<'a> {
     Close(Close),
 }
 
+impl Frame {
+    /// Something that is no publication and no answer.
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self { bytes, is_publication: false, is_answer: false, superseding: None }
+    }
+}
+
 impl Queue {
     /// Takes what may be written now, in order.
     fn take(&mut self, halted: bool) -> VecDeque<Frame> {
@@ -144,12 +151,12 @@ impl Outbound {
 
     /// Adds a ping, or a push that is no publication.
     pub(crate) fn push(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: false, is_answer: false, superseding: None });
+        self.add(Frame::new(bytes));
     }
 
     /// Adds what the session has asked for.
     pub(crate) fn answer(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: false, is_answer: true, superseding: None });
+        self.add(Frame { is_answer: true, ..Frame::new(bytes) });
     }
 
     /// Whether the session may begin more: who does not take answers may not ask.
@@ -159,7 +166,7 @@ impl Outbound {
 
     /// Adds a publication, and says what it makes needless.
     pub(crate) fn push_publication(&self, bytes: Bytes, superseding: Option<Superseding>) {
-        self.add(Frame { bytes, is_publication: true, is_answer: false, superseding });
+        self.add(Frame { is_publication: true, superseding, ..Frame::new(bytes) });
     }
 
     /// The session is to do something.
