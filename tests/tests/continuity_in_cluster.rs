@@ -165,7 +165,10 @@ async fn two_nodes_and_three_servers_fail_in_turn() {
     for (name, life) in &outcome.lives {
         assert!(life.closes.values().sum::<usize>() >= 1, "{name} was never away: two nodes went in turn");
     }
-    assert!(outcome.lives.values().any(|life| life.closes.contains_key(&3001)), "nobody was moved by a drain");
+    assert!(
+        outcome.lives.values().any(|life| life.closes.contains_key(&3001)),
+        "nobody was moved by a drain"
+    );
     for node in &cluster.nodes {
         assert_eq!(node.count("panicked"), 0, "{}", node.log());
     }
