@@ -176,7 +176,7 @@ impl Api {
         http::router(Arc::clone(self))
             .route_service(&format!("{}{{method}}", grpc::SERVICE), grpc)
             .route_service(&format!("{}{{method}}", grpc::CENTRIFUGO), centrifugos)
-            .layer(middleware::from_fn_with_state(Arc::clone(self), gate::pass))
+            .route_layer(middleware::from_fn_with_state(Arc::clone(self), gate::pass))
     }
 
     /// A channel by its full name, tenants' prefixes included.
