@@ -112,8 +112,9 @@ impl Commands {
 
     /// Takes a message apart.
     pub(super) fn parse(&self, message: &[u8]) -> Frame {
-        // SDKs subscribe to all in one frame when they come back.
-        let limit = self.node.config.session.channels.saturating_add(16);
+        // SDKs subscribe to all in one frame when they come back; and a flood is for the rate to tell.
+        let burst = usize::try_from(self.node.config.limits.messages_burst).unwrap_or(usize::MAX);
+        let limit = self.node.config.session.channels.saturating_add(16).max(burst.saturating_add(1));
         let mut frame = Frame { commands: Vec::new(), fault: None };
         for command in wire::commands(self.framing, message, limit) {
             match command {
@@ -511,6 +512,8 @@ impl Commands {
             // The client comes back and recovers, or is told that it cannot.
             Order::Lost(called) => self.end(&called, Unsubscribed::INSUFFICIENT),
             Order::Unsubscribe(called, why) => self.end(&called, why),
+            // Before `connect` there is nobody who could take it.
+            Order::Subscribe(_) if !self.connected => {}
             Order::Subscribe(called) => {
                 self.work.add(Waiting::Subscribe(called.to_string()));
                 self.advance();
