@@ -26,6 +26,9 @@ pub const SERVER_CORE: usize = 0;
 /// That of the loader.
 pub const LOADER_CORE: usize = 1;
 
+/// What our node is called.
+pub const OURS: &str = "wss-node";
+
 /// A server that is measured, until dropped.
 pub struct Target {
     /// What it is called.
