@@ -43,6 +43,15 @@ impl Place {
         let prober = Prober::new(world.node_address(), NAME, &anchors)?;
         Ok(Self { world, authority, prober })
     }
+
+    /// A certificate, and what a program is told of where it is to serve it: address, port, chain and key.
+    pub(crate) fn arguments(&self) -> Result<[String; 4]> {
+        let first = self.authority.issue()?;
+        let [chain, key] = [("chain.pem", &first.chain_pem), ("key.pem", &first.key_pem)]
+            .map(|(name, text)| self.world.write(name, text).display().to_string());
+        let address = self.world.node_address();
+        Ok([address.ip().to_string(), address.port().to_string(), chain, key])
+    }
 }
 
 /// A running server.
@@ -70,6 +79,11 @@ impl Server {
 
 impl Server {
     /// Its process.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Its process by number.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -108,7 +108,10 @@ pub fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Du
 }
 
 fn within_a_century<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let signed = jiff::SignedDuration::deserialize(deserializer)?;
+    let span = jiff::Span::deserialize(deserializer)?;
+    // Nobody who writes "30d" here thinks of summer time.
+    let signed =
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(serde::de::Error::custom)?;
     Ok(Duration::try_from(signed).ok().filter(|duration| *duration <= LONGEST))
 }
 

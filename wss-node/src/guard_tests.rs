@@ -19,7 +19,7 @@ use super::*;
 use crate::certs::pairing::tests::Stream;
 use crate::certs::validate::tests::{Authority, authority, bundle_of};
 use crate::service::Node;
-use crate::service::tests::{Listening, admission, listening, listening_for};
+use crate::service::tests::{Listening, admission, listening, listening_for, publish as publish_to};
 use crate::session;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +101,7 @@ async fn while_open_publications_are_refused_and_what_was_acknowledged_comes_lat
     stream.say(halt()).await;
     assert_eq!((publisher.next().await, subscriber.next().await), (OPEN.to_owned(), OPEN.to_owned()));
     // Acknowledged at the last moment: it is in the queues, and stays there.
-    node.hub.publish("c", &bytes::Bytes::from(published(4)));
+    publish_to(&node, "c", "4").await;
     publisher.say(&publish(5)).await;
     let refusal = publisher.next().await;
     let refusal: serde_json::Value = serde_json::from_str(&refusal).unwrap();
@@ -145,7 +145,9 @@ async fn after_the_hold_sessions_are_closed_with_1013() {
     assert_eq!(message.as_close().map(|(code, _)| u16::from(code)), Some(1013));
     drop(client);
     until("all is given back", || {
-        node.registry.len() == 0 && Counters::get(&node.counters.sessions) == 0 && node.hub.channels() == 0
+        node.registry.len() == 0
+            && Counters::get(&node.counters.sessions) == 0
+            && node.channels.hub.channels() == 0
     })
     .await;
 }

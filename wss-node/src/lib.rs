@@ -5,13 +5,14 @@
 //! handshakes read. `docs/architecture.md` names the rooms.
 
 mod admin;
+pub mod api;
 mod audit;
 mod auth;
 mod breaker;
 pub mod broker;
 mod certs;
-pub mod cli;
 mod channels;
+pub mod cli;
 mod client;
 mod client_auth;
 mod close;
@@ -26,6 +27,7 @@ mod forwarded;
 mod guard;
 mod handshake;
 mod host;
+mod http_server;
 mod limits;
 mod listener;
 mod origin;

@@ -12,19 +12,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
 use crate::audit::{Audit, AuditFileError};
 use crate::auth::AuthError;
 use crate::certs::prove::OwnListener;
 use crate::certs::receive::Receiver;
 use crate::certs::validate::Validator;
 use crate::certs::{self, CertReader, CertWriter};
+use crate::channels::{BrokerError, Channels};
 use crate::client_auth::ClientCertificates;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::doors::Doors;
 use crate::drain::Drain;
 use crate::guard::Guard;
-use crate::channels::{BrokerError, Channels};
+use crate::http_server::{self, Plain};
 use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
@@ -137,6 +139,9 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The server API cannot be offered as configured.
+    #[error("api.{0}")]
+    Api(String),
     /// The admin socket.
     #[error("admin.socket: {0}")]
     Control(#[from] ListenError),
@@ -176,6 +181,7 @@ pub async fn run(
     let (node, writer) = Node::new(config, telemetry, listener)?;
     node.channels.open(&node.config).await?;
     let channels = node.channels.start();
+    let api = Api::open(&node).await?;
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
@@ -185,15 +191,23 @@ pub async fn run(
     for verifier in node.tenants.verifiers() {
         verifier.start(&node.counters, &node.closed);
     }
+    // Those who ask are answered until there is nothing left to ask about.
+    let (asking, asked_out) = (TaskTracker::new(), CancellationToken::new());
+    let api_address = api.as_ref().map(|api| tracing::field::display(api.address()));
     let router = admin::router(Arc::clone(&node));
+    let router = match api {
+        Some(api) => api.start(router, &asking, &asked_out),
+        None => router,
+    };
+    asking.spawn(http_server::serve(admin_listener, Plain, router, asked_out.clone()));
     let controlling = control_listener
         .map(|listener| tokio::spawn(control::serve(listener, Arc::clone(&node), node.closed.clone())));
-    let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
         listen = %doors.tls.address,
         plain = doors.plain.as_ref().map(|plain| tracing::field::display(plain.address)),
         admin = %node.config.admin.address,
+        api = api_address,
         names = node.config.server_names.join(", "),
         descriptors,
         version = env!("CARGO_PKG_VERSION"),
@@ -215,7 +229,9 @@ pub async fn run(
     stop(&node, &accepting, &connections).await;
     drop(receiving);
     guarding.abort();
-    administering.abort();
+    asked_out.cancel();
+    asking.close();
+    asking.wait().await;
     if let Some(controlling) = controlling {
         // It ends by itself, and removes its socket file.
         let _ = controlling.await;
@@ -266,6 +282,8 @@ async fn stop(node: &Node, accepting: &TaskTracker, connections: &TaskTracker) {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::broker::answer::Append;
+    use crate::broker::publication::NewPublication;
     use crate::client::Client;
     use crate::config::ProxyProtocol;
     use crate::listener::{Bound, Door, HandOver, serve};
@@ -293,13 +311,24 @@ pub(crate) mod tests {
         Admission { client, tenant, grant: None, framing: Framing::Json, place }
     }
 
+    /// Publishes to a channel, as the application would.
+    pub(crate) async fn publish(node: &Node, channel: &str, data: impl Into<bytes::Bytes>) {
+        let new = NewPublication { data: data.into(), ..NewPublication::default() };
+        let channel = node.channels.find(channel).unwrap();
+        let append = node.channels.publish(&channel, new).await;
+        assert!(matches!(append, Append::Appended(_)), "{append:?}");
+    }
+
     fn own(address: SocketAddr) -> OwnListener {
         OwnListener { address, proxied: false }
     }
 
     fn config(names: &[&str], extra: &str) -> Config {
         let anonymous = if extra.contains("[token]") { "" } else { "[token]\nanonymous = true\n" };
-        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}");
+        // Nothing but what is published.
+        let plain = "[namespaces.default]\nhistory = 0\nrecovery = false\npublisher = false\n";
+        let plain = if extra.contains("[namespaces.") { "" } else { plain };
+        let text = format!("server_names = {names:?}\n{extra}\n{anonymous}{plain}");
         Config::from_text("n.toml".as_ref(), &text).unwrap()
     }
 

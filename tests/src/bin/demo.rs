@@ -4,6 +4,7 @@
 // A demo is what it prints.
 #![allow(clippy::print_stdout)]
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use sealwire_proto::v1::{Step, StepKind};
+use sealwire_tests::board;
 use sealwire_tests::load::Load;
 use sealwire_tests::session;
 use sealwire_tests::steps::Renewal;
@@ -34,6 +36,8 @@ struct Demo {
     keep: bool,
 }
 
+/// Where `--keep` serves examples/board.
+const PAGE: u16 = 7001;
 /// How often a publication is sent to all sessions.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
@@ -65,7 +69,10 @@ impl Demo {
             issuers: "[internal.pki]\norganization = \"Sealwire demo\"\nleaf_lifetime = \"5m\"\n".to_owned(),
             ..AgentSettings::default()
         });
-        world.configure_node("node-1", 0, &world.delivery_socket(), "");
+        let page = SocketAddr::from((world.address, PAGE));
+        let extra =
+            format!("[gate]\norigins = [\"http://{page}\"]\n[namespaces.default]\n{}", board::NAMESPACES);
+        world.configure_node("node-1", 0, &world.delivery_socket(), &extra);
         println!(
             "starting an agent (internal CA, certificates of 5 minutes) and a node, paired over a Unix socket"
         );
@@ -131,6 +138,15 @@ impl Demo {
             let config = world.path("agent.toml");
             for command in ["status", "renew", "watch"] {
                 println!("  target/debug/sealwire --config {} {command}", config.display());
+            }
+            match board::serve(page).await {
+                Ok(()) => println!(
+                    "\nA board that everybody shares (examples/board); open it twice, in a browser that trusts {} or has accepted\n\
+                     the certificate of https://{address}/:\n\n  http://{page}/?node={}",
+                    root.display(),
+                    world.url()
+                ),
+                Err(error) => println!("\nexamples/board is not served: {error:#}"),
             }
             println!("\nCtrl-C ends it.");
             interrupted.recv().await;

@@ -108,7 +108,9 @@ impl Hub {
         let (room, is_first) = {
             let mut rooms = locked(&shard.rooms);
             let is_first = !rooms.contains_key(&channel.name);
-            let made = rooms.entry(Arc::clone(&channel.name)).or_insert_with(|| Arc::new(Room::new(channel.clone())));
+            let made = rooms
+                .entry(Arc::clone(&channel.name))
+                .or_insert_with(|| Arc::new(Room::new(channel.clone())));
             (Arc::clone(made), is_first)
         };
         if is_first {

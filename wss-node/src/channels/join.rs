@@ -166,7 +166,8 @@ impl Channels {
             match &read {
                 Read::Unavailable(why) => return Err(Failed::Error(unavailable(channel, why))),
                 Read::Page(page)
-                    if strict && page.top.offset.saturating_sub(had.offset) > config.recovery_limit as u64 =>
+                    if strict
+                        && page.top.offset.saturating_sub(had.offset) > config.recovery_limit as u64 =>
                 {
                     return Err(Failed::Lost(again));
                 }

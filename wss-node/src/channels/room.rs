@@ -88,10 +88,7 @@ pub(crate) enum Caught {
     /// The subscriber has everything, and gets what follows.
     Up,
     /// One more read is needed.
-    Behind {
-        from: From,
-        number: u64,
-    },
+    Behind { from: From, number: u64 },
     /// The log does not have all that it missed.
     Lost,
     /// It has left.
@@ -120,7 +117,8 @@ impl Room {
         subscribers.serials += 1;
         let serial = subscribers.serials;
         let held = Some(Held::default());
-        let subscriber = Subscriber { newcomer, serial, follower, held, has_base: false, strict, lost: false };
+        let subscriber =
+            Subscriber { newcomer, serial, follower, held, has_base: false, strict, lost: false };
         let index = subscribers.all.insert(subscriber);
         let (from, number) = match effect {
             Effect::Read { from, number } => (from, number),
@@ -182,7 +180,8 @@ impl Room {
     /// A read has come back.
     pub(crate) fn read_back(&self, seat: Seat, number: u64, read: Read) -> Caught {
         let mut subscribers = self.locked();
-        let Some(subscriber) = subscribers.all.get_mut(seat.index).filter(|one| one.serial == seat.serial) else {
+        let Some(subscriber) = subscribers.all.get_mut(seat.index).filter(|one| one.serial == seat.serial)
+        else {
             return Caught::Gone;
         };
         let mut caught = Caught::Up;
@@ -229,7 +228,8 @@ impl Room {
     /// The answer is in the subscriber's queue: what was held back since follows it, and then everything else.
     pub(crate) fn open(&self, seat: Seat) {
         let mut subscribers = self.locked();
-        let Some(subscriber) = subscribers.all.get_mut(seat.index).filter(|one| one.serial == seat.serial) else {
+        let Some(subscriber) = subscribers.all.get_mut(seat.index).filter(|one| one.serial == seat.serial)
+        else {
             return;
         };
         let Some(held) = subscriber.held.take() else { return };

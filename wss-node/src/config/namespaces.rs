@@ -150,11 +150,19 @@ impl NamespaceConfig {
         }
         let kept = broker.nats.as_ref().map_or(u32::MAX, |nats| nats.history);
         if self.durability == Durability::Cluster && self.history > kept as usize {
-            let message = format!("{} is more than the streams keep (broker.nats.history: {kept})", self.history);
+            let message =
+                format!("{} is more than the streams keep (broker.nats.history: {kept})", self.history);
             return fault("history", message);
         }
         if self.delta && self.kind == Kind::Map {
             return fault("delta", "maps have none: set it for streams and values".to_owned());
+        }
+        if self.join_leave && self.durability == Durability::Cluster {
+            let message = "nodes do not tell each other who comes and goes: ask for `presence` instead";
+            return fault("join_leave", message.to_owned());
+        }
+        if self.history == 0 && self.kind == Kind::Map {
+            return fault("history", "0 is too small for a map: its changes come from the log".to_owned());
         }
         if self.key_ttl.is_some() && self.kind != Kind::Map {
             return fault("key_ttl", "only maps have keys: set kind = \"map\"".to_owned());
@@ -174,7 +182,9 @@ impl NamespaceConfig {
         }
         for (key, patterns) in [("subscribe", &self.subscribe), ("publish", &self.publish)] {
             if let Some(pattern) = patterns.iter().find(|pattern| !is_pattern(pattern)) {
-                let message = format!("\"{pattern}\": expected a name, with * at its end only and {{user}} for the user, but not \"{{user}}*\"");
+                let message = format!(
+                    "\"{pattern}\": expected a name, with * at its end only and {{user}} for the user, but not \"{{user}}*\""
+                );
                 return fault(key, message);
             }
         }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::auth::Grant;
-use crate::wire::Disconnect;
 use crate::service::tests::{admission, node};
+use crate::wire::Disconnect;
 use sealwire_proto::v1::{self, SessionFilter};
 
 struct Opened {

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 
-use crate::auth::{self, Grant, TokenFault};
 use super::token::Token;
+use crate::auth::{self, Grant, TokenFault};
 use crate::service::Node;
 use crate::tenant::Tenant;
 use crate::wire::Command;

@@ -112,8 +112,9 @@ impl Commands {
 
     /// Takes a message apart.
     pub(super) fn parse(&self, message: &[u8]) -> Frame {
-        // SDKs subscribe to all in one frame when they come back.
-        let limit = self.node.config.session.channels.saturating_add(16);
+        // SDKs subscribe to all in one frame when they come back; and a flood is for the rate to tell.
+        let burst = usize::try_from(self.node.config.limits.messages_burst).unwrap_or(usize::MAX);
+        let limit = self.node.config.session.channels.saturating_add(16).max(burst.saturating_add(1));
         let mut frame = Frame { commands: Vec::new(), fault: None };
         for command in wire::commands(self.framing, message, limit) {
             match command {
@@ -256,7 +257,8 @@ impl Commands {
                         subscription.expires = expires;
                     }
                     let ttl = expires.map(|end| seconds_until(end, Timestamp::now()));
-                    SubRefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), items: Vec::new() }.into()
+                    SubRefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), items: Vec::new() }
+                        .into()
                 });
                 self.answer(id, answer);
             }
@@ -597,4 +599,4 @@ impl Commands {
 
 #[cfg(test)]
 #[path = "commands_tests.rs"]
-mod tests;
+pub(super) mod tests;

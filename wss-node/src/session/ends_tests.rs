@@ -17,13 +17,13 @@ use tokio::task::JoinHandle;
 use tokio_websockets::{ClientBuilder, CloseCode, Message, WebSocketStream};
 
 use super::run;
+use crate::close::Close;
 use crate::counters::Counters;
 use crate::outbound::Outbound;
-use crate::close::Close;
-use crate::wire::Disconnect;
 use crate::registry::{Entry, Filter};
 use crate::service::Node;
-use crate::service::tests::{admission, node};
+use crate::service::tests::{admission, node, publish};
+use crate::wire::Disconnect;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// One session for each client: the next can only begin when the place of the one before was given back.
@@ -95,7 +95,7 @@ impl Running {
             assert!(client.next().await.unwrap().unwrap().is_text());
         }
         let page = node.registry.page(&Filter::default(), None, 10);
-        assert_eq!((page.total, node.hub.channels()), (1, 1));
+        assert_eq!((page.total, node.channels.hub.channels()), (1, 1));
         let entry = &page.sessions[0];
         let (outbound, entry) = (Arc::downgrade(entry.outbound()), Arc::downgrade(entry));
         Self { node: Arc::clone(node), task, client, fault, entry, outbound }
@@ -154,15 +154,16 @@ async fn given_back(
 ) {
     tokio::time::timeout(PATIENCE, task).await.expect(how).expect("the task does not panic");
     assert_eq!(node.registry.len(), 0, "{how}: the registry");
-    assert_eq!(node.hub.channels(), 0, "{how}: subscriptions");
-    assert_eq!(Arc::strong_count(&node.hub), 1, "{how}: places in the hub");
+    assert_eq!(node.channels.hub.channels(), 0, "{how}: subscriptions");
+    // The broker has it, and the node.
+    assert_eq!(Arc::strong_count(&node.channels.hub), 2, "{how}: places in the hub");
     assert_eq!(Counters::get(&node.counters.sessions), 0, "{how}: the count");
     assert_eq!((entry.strong_count(), outbound.strong_count()), (0, 0), "{how}: entry and queue");
     assert_eq!(Arc::strong_count(node), 2, "{how}: only the test has the node");
 }
 
-fn publication(node: &Node, bytes: usize) {
-    node.hub.publish("c", &Bytes::from(vec![b'x'; bytes]));
+async fn publication(node: &Node, bytes: usize) {
+    publish(node, "c", format!("\"{}\"", "x".repeat(bytes))).await;
 }
 
 /// A masked frame of a client, with a mask that changes nothing.
@@ -185,7 +186,7 @@ async fn whatever_way_it_ends_all_is_given_back() {
 
     let session = Running::start(&node).await;
     session.fault.store(RESET, Ordering::Relaxed);
-    publication(&node, 1);
+    publication(&node, 1).await;
     session.ended("reset").await;
 
     let mut session = Running::start(&node).await;
@@ -198,17 +199,17 @@ async fn whatever_way_it_ends_all_is_given_back() {
     session.ended("a message that does not end").await;
 
     let mut session = Running::start(&node).await;
-    publication(&node, 5000);
+    publication(&node, 5000).await;
     assert_eq!(session.code().await, Some(3008));
     session.ended("a publication that is too long for the queue").await;
 
     let session = Running::start(&node).await;
     for _ in 0..3 {
-        publication(&node, 1200);
+        publication(&node, 1200).await;
         session.written().await;
     }
     // Nobody reads, so nobody sees the code either.
-    publication(&node, 1200);
+    publication(&node, 1200).await;
     session.stalled("a reader that takes nothing").await;
 
     let mut session = Running::start(&node).await;
@@ -260,7 +261,7 @@ async fn whatever_way_it_ends_all_is_given_back() {
     session.ended("a message that is too long").await;
 
     let mut session = Running::start(&node).await;
-    publication(&node, 100);
+    publication(&node, 100).await;
     let close = Close::told(4000, "by an operator".to_owned()).unwrap();
     assert_eq!(node.registry.close(&Filter::default(), &close).len(), 1);
     assert!(session.client.next().await.unwrap().unwrap().is_text(), "first what waited");
@@ -269,7 +270,7 @@ async fn whatever_way_it_ends_all_is_given_back() {
 
     let mut session = Running::start(&node).await;
     session.fault.store(PANIC, Ordering::Relaxed);
-    publication(&node, 1);
+    publication(&node, 1).await;
     assert_eq!(session.code().await, Some(Disconnect::SERVER_ERROR.code));
     session.ended("a fault of ours").await;
     assert_eq!(Counters::get(&node.counters.sessions_panicked), 1);

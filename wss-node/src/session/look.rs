@@ -6,9 +6,7 @@ use crate::auth::Action;
 use crate::broker::answer::{From, Read};
 use crate::broker::position::{Epoch, Position};
 use crate::channels::form;
-use crate::wire::v1::{
-    HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, StreamPosition,
-};
+use crate::wire::v1::{HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, StreamPosition};
 use crate::wire::{Answer, ReplyError};
 
 /// Members of a channel that one answer tells, at most.
@@ -22,8 +20,11 @@ impl Commands {
         if !channel.namespace.has_history() {
             return Err(ReplyError::NOT_AVAILABLE);
         }
-        let limit = usize::try_from(request.limit).map_or(config.recovery_limit, |n| n.min(config.recovery_limit));
-        let since = request.since.map(|StreamPosition { offset, epoch }| Position { epoch: Epoch::named(&epoch), offset });
+        let limit =
+            usize::try_from(request.limit).map_or(config.recovery_limit, |n| n.min(config.recovery_limit));
+        let since = request
+            .since
+            .map(|StreamPosition { offset, epoch }| Position { epoch: Epoch::named(&epoch), offset });
         let from = match (since, request.reverse) {
             (Some(since), false) => From::After(since),
             (Some(since), true) => From::Before(since),

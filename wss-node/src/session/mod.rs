@@ -16,8 +16,8 @@ mod timers;
 mod token;
 mod tokens;
 mod watched;
-mod work;
 pub(crate) mod wire;
+mod work;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -29,9 +29,9 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::close::Close;
 use crate::counters::{Counters, Gauge, Side};
 use crate::outbound::Outbound;
-use crate::close::Close;
 use crate::registry::{SessionId, State};
 use crate::service::Node;
 use crate::telemetry::trace::{self, Closing, Tally};

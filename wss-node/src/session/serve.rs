@@ -219,7 +219,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     /// Something that was asked for is done.
     fn done(&mut self, outcome: Outcome, course: &mut Course) -> Result<(), End> {
-        let has_an_end = matches!(outcome, Outcome::Subscribed { .. } | Outcome::Connected { .. } | Outcome::Extended { .. });
+        let has_an_end = matches!(
+            outcome,
+            Outcome::Subscribed { .. } | Outcome::Connected { .. } | Outcome::Extended { .. }
+        );
         self.commands.done(outcome);
         if let Some(why) = course.leaving.filter(|_| self.commands.work.is_done()) {
             self.entry.close(why.into());

@@ -13,6 +13,7 @@ use crate::auth::testing::sign_hs256;
 use crate::outbound::Outbound;
 use crate::outbound::tests::texts;
 use crate::service::tests::{admission, node};
+use crate::session::commands::tests::hear;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
@@ -46,10 +47,13 @@ impl Fixture {
 
     /// Takes a frame, and lets a token in it be checked.
     fn say(&mut self, text: &str) -> Result<(), Disconnect> {
-        self.commands.take(text)?;
+        hear(&mut self.commands, text)?;
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(checked) = self.commands.poll_checked(&mut context) {
             self.commands.checked(checked)?;
+            while let Poll::Ready(outcome) = self.commands.poll_done(&mut context) {
+                self.commands.done(outcome);
+            }
         }
         Ok(())
     }
@@ -92,7 +96,7 @@ fn what_follows_connect_waits_for_its_turn() {
     let mut session = Fixture::new("", None);
     let connect = json!({"id": 1, "connect": {"token": token("ann", 60, &json!({}))}});
     let frame = format!("{connect}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"c\"}}}}");
-    session.commands.take(&frame).unwrap();
+    hear(&mut session.commands, &frame).unwrap();
     assert!(session.commands.is_deciding() && session.outbound.queued_bytes() == 0);
     session.say(r#"{"id":3,"publish":{"channel":"c","data":1}}"#).unwrap();
     let told = session.told();
@@ -208,10 +212,10 @@ fn the_end_is_looked_for_often_and_comes_after_the_grace() {
     let granted = |expires| Some(Grant { expires, ..Grant::anonymous() });
     let end = Timestamp::from_second(1000).unwrap();
     let at = |second| Timestamp::from_second(second).unwrap();
-    let session = Fixture::new("refresh_grace = \"25s\"", granted(Some(end)));
+    let mut session = Fixture::new("refresh_grace = \"25s\"", granted(Some(end)));
     assert_eq!(session.commands.look(at(0)), Ok(Some(LOOK_EVERY)));
     assert_eq!(session.commands.look(at(1020)), Ok(Some(Duration::from_secs(5))));
     assert_eq!(session.commands.look(at(1025)), Err(Disconnect::EXPIRED));
-    let session = Fixture::new("", granted(None));
+    let mut session = Fixture::new("", granted(None));
     assert_eq!(session.commands.look(Timestamp::MAX), Ok(None));
 }
