@@ -101,17 +101,14 @@ pub async fn measure(target: &Target, kind: Kind, time: Duration) -> Result<Meas
     run(target, kind, WARM_UP).await?;
     let usage = || anyhow::Ok((cpu::of_all(target.pid)?, cpu::of(std::process::id())?));
     let ((server, loader), began) = (usage()?, Instant::now());
-    let took = run(target, kind, time).await?;
+    let (took, others) = run(target, kind, time).await?;
     let (wall, after) = (began.elapsed(), usage()?);
-    Ok(Measured {
-        took,
-        wall,
-        server: after.0.saturating_sub(server),
-        loader: after.1.saturating_sub(loader),
-    })
+    let (server, loader) = (after.0.saturating_sub(server), after.1.saturating_sub(loader));
+    Ok(Measured { took, others, wall, server, loader })
 }
 
-async fn run(target: &Target, kind: Kind, time: Duration) -> Result<Vec<Duration>> {
+/// What each of that kind took, and how many were of another.
+async fn run(target: &Target, kind: Kind, time: Duration) -> Result<(Vec<Duration>, usize)> {
     let end = Instant::now() + time;
     let mut loops = JoinSet::new();
     for _ in 0..IN_FLIGHT {

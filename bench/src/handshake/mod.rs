@@ -55,7 +55,7 @@ impl Target {
             leaf,
             negotiated: place.prober.negotiated().await?,
             upgrade: None,
-            pid: server.pid(),
+            pid: server.process().pid(),
             // The server first: the place is its directory.
             _kept: Box::new((server, place)),
         })
