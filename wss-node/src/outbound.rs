@@ -59,6 +59,13 @@ pub(crate) struct Frame {
     superseding: Option<Superseding>,
 }
 
+impl Frame {
+    /// What was asked for.
+    pub(crate) const fn answer(bytes: Bytes) -> Self {
+        Self { bytes, is_publication: false, is_answer: true, superseding: None }
+    }
+}
+
 /// A publication that takes the place of an older one of the same channel and key.
 #[derive(Clone, Debug)]
 pub(crate) struct Superseding {
@@ -149,7 +156,7 @@ impl Outbound {
 
     /// Adds what the session has asked for.
     pub(crate) fn answer(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: false, is_answer: true, superseding: None });
+        self.add(Frame::answer(bytes));
     }
 
     /// Whether the session may begin more: who does not take answers may not ask.
