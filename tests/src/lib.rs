@@ -27,6 +27,7 @@ pub mod publisher;
 pub mod relay;
 pub mod scripted_agent;
 pub mod scripted_node;
+pub mod sdk;
 pub mod session;
 pub mod step_ca;
 pub mod steps;

@@ -183,11 +183,13 @@ impl Commands {
     }
 
     /// Begins whatever may begin.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         if self.connecting {
             return;
         }
-        while let Some(next) = self.work.next() {
+        while self.outbound.takes_questions()
+            && let Some(next) = self.work.next()
+        {
             match next {
                 Waiting::Command(command) => {
                     let Command { id, request } = *command;
@@ -232,7 +234,7 @@ impl Commands {
 
     pub(super) fn say(&self, reply: &Reply) {
         match self.framing.encode(reply) {
-            Ok(frame) => self.outbound.push(frame),
+            Ok(frame) => self.outbound.answer(frame),
             // History of a channel of bytes, asked for in JSON.
             Err(_) => {
                 self.outbound.close(Disconnect::INAPPROPRIATE_PROTOCOL.into());
