@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-disk bench-wire bench-fanout deny clean-tools
+.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-handshake bench-disk bench-wire bench-fanout deny clean-tools
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,10 @@ bench-push: ## From push to first handshake: Sealwire, HAProxy, Envoy, nginx (be
 bench-idle: ## Memory of ten thousand idle sessions, stage by stage (SEALWIRE_SESSIONS=n for another number)
 	cargo build --release --workspace --bins
 	target/release/sealwire-bench-idle
+
+bench-handshake: ## TLS handshakes in a second on one core: ours, a bare loop, Envoy, nginx, HAProxy, Node.js (ARGS=burst: 10,000 connections at once)
+	cargo build --release --workspace --bins
+	target/release/sealwire-bench-handshake $(ARGS)
 
 bench-disk: ## Publications in a second that are acknowledged after a flush (SEALWIRE_DISK names the disk)
 	cargo build --release -p sealwire-bench --bin sealwire-bench-disk

@@ -18,13 +18,15 @@ async fn main() -> Result<()> {
     let world = World::new();
     let (_agent, _node) = world.start().await;
     let mut admin = world.admin().await;
-    let (mut push_to_proof, mut whole) = (Vec::new(), Vec::new());
+    let (mut push_to_proof, mut whole, mut checked) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RENEWALS {
         let renewal = Renewal::follow(&mut admin, false).await?;
         let (Some(took), Some(done)) = (renewal.push_to_proof(), renewal.step(StepKind::Done)) else {
             bail!("a renewal failed: {:?}", renewal.steps.last());
         };
         push_to_proof.push(took);
+        checked
+            .extend(renewal.step(StepKind::Acked).map(|acked| Duration::from_micros(acked.validate_micros)));
         whole.push(Duration::from_micros(done.elapsed_micros));
     }
     println!(
@@ -33,6 +35,7 @@ async fn main() -> Result<()> {
     );
     println!("{:<34} {:>10} {:>10} {:>10}", "", "median", "p99", "max");
     print("push to proof (ack, two handshakes)", push_to_proof);
+    print("  of it the node's checks", checked);
     print("whole renewal (key, issue, fsyncs)", whole);
     Ok(())
 }

@@ -74,12 +74,6 @@ async fn every_refusal_has_its_status_and_says_why() {
             "none of the offered subprotocols is spoken here\n",
             &[],
         ),
-        (
-            instead(good, &format!("{good}\nSec-WebSocket-Protocol: centrifuge-protobuf")),
-            403,
-            "centrifuge-protobuf is not in this version: offer centrifuge-json\n",
-            &[],
-        ),
     ];
     for (request, status, body, headers) in &cases {
         let answer = gate.asker.ask(request).await.unwrap();

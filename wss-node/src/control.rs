@@ -15,7 +15,6 @@ use tonic::transport::Server;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
-use crate::audit;
 use crate::close::Close;
 use crate::config::AdminConfig;
 use crate::registry::Filter;
@@ -120,18 +119,7 @@ impl NodeAdminService for Control {
         let closed = self.node.registry.close(&filter, &close);
         let detail = format!("by {by}, with {}: {}", close.code(), close.reason());
         for entry in &closed {
-            let user = entry.identity().user;
-            self.node.audit.record_from(
-                &audit::Entry {
-                    what: "disconnected",
-                    address: Some(entry.address),
-                    session: Some(entry.id.to_string()),
-                    user: (!user.is_empty()).then_some(user),
-                    tenant: entry.tenant.name.clone(),
-                    detail: detail.clone(),
-                },
-                entry.peer,
-            );
+            self.node.audit.record_from(&entry.decision("disconnected", detail.clone()), entry.peer);
         }
         let disconnected = closed.len() as u64;
         tracing::info!(

@@ -1,10 +1,12 @@
 //! What is counted, for the report to the agent and for the log. Atomics: no lock on any path.
 
+mod api;
 mod closes;
 mod handshakes;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use api::Api;
 pub(crate) use closes::{Closes, Side};
 use handshakes::Handshakes;
 pub(crate) use sealwire_metrics::{Kind, Metric};
@@ -86,6 +88,8 @@ pub(crate) struct Counters {
     pub(crate) bytes_sent: AtomicU64,
     /// Ended sessions by close code.
     pub(crate) closes: Closes,
+    /// The server API.
+    pub(crate) api: Api,
 }
 
 impl Counters {
@@ -308,6 +312,7 @@ impl Counters {
         }
         self.agreed.visit(see);
         self.closes.visit(see);
+        self.api.visit(see);
         for (reason, counter) in Reason::ALL.into_iter().zip(&self.handshake_failures) {
             see(&Metric {
                 name: "tls.server.handshake.failures",

@@ -5,6 +5,7 @@
 //! handshakes read. `docs/architecture.md` names the rooms.
 
 mod admin;
+pub mod api;
 mod audit;
 mod auth;
 mod breaker;
@@ -26,6 +27,7 @@ mod forwarded;
 mod guard;
 mod handshake;
 mod host;
+mod http_server;
 mod limits;
 mod listener;
 mod origin;

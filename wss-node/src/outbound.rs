@@ -1,4 +1,7 @@
 //! What waits to be written to one session, bounded in bytes. Many add to it; one task takes from it.
+//!
+//! Answers are counted apart and have no limit here: who recovers after it was too slow gets more than the queue holds. What
+//! bounds them is that a session begins nothing more while many wait ([`Outbound::takes_questions`]).
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,8 +32,10 @@ pub(crate) struct Outbound {
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Frame>,
-    /// Of the frames in the queue and of those taken but not yet written.
+    /// Of the frames in the queue and of those taken but not yet written, without answers.
     bytes: usize,
+    /// Of answers, in the same way.
+    answer_bytes: usize,
     overflowed: bool,
     /// Bytes added since it was last looked for what is superseded; `None`: it was not.
     since_conflated: Option<usize>,
@@ -48,8 +53,17 @@ pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     /// It waits while the breaker is open.
     pub(crate) is_publication: bool,
+    /// The session has asked for it.
+    is_answer: bool,
     /// What it makes needless; `None`: nothing, and nothing makes it needless.
     superseding: Option<Superseding>,
+}
+
+impl Frame {
+    /// What was asked for.
+    pub(crate) const fn answer(bytes: Bytes) -> Self {
+        Self { bytes, is_publication: false, is_answer: true, superseding: None }
+    }
 }
 
 /// A publication that takes the place of an older one of the same channel and key.
@@ -135,14 +149,24 @@ impl Outbound {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a reply or a ping.
+    /// Adds a ping, or a push that is no publication.
     pub(crate) fn push(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: false, superseding: None });
+        self.add(Frame { bytes, is_publication: false, is_answer: false, superseding: None });
+    }
+
+    /// Adds what the session has asked for.
+    pub(crate) fn answer(&self, bytes: Bytes) {
+        self.add(Frame::answer(bytes));
+    }
+
+    /// Whether the session may begin more: who does not take answers may not ask.
+    pub(crate) fn takes_questions(&self) -> bool {
+        self.queue().answer_bytes < self.limit_bytes
     }
 
     /// Adds a publication, and says what it makes needless.
     pub(crate) fn push_publication(&self, bytes: Bytes, superseding: Option<Superseding>) {
-        self.add(Frame { bytes, is_publication: true, superseding });
+        self.add(Frame { bytes, is_publication: true, is_answer: false, superseding });
     }
 
     /// The session is to do something.
@@ -165,6 +189,11 @@ impl Outbound {
             return;
         }
         let length = frame.bytes.len();
+        if frame.is_answer {
+            queue.answer_bytes += length;
+            queue.frames.push_back(frame);
+            return wake(queue);
+        }
         let is_over = |queue: &Queue| queue.bytes + length > self.limit_bytes;
         if is_over(&queue)
             && queue.since_conflated.is_none_or(|added| added >= self.limit_bytes / CONFLATED_EACH)
@@ -193,7 +222,8 @@ impl Outbound {
 
     /// Bytes that are not written yet.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.queue().bytes
+        let queue = self.queue();
+        queue.bytes + queue.answer_bytes
     }
 
     /// Waits until there is something to write, and takes it all, but for publications while `halted`; or until the
@@ -208,7 +238,11 @@ impl Outbound {
         }
         let frames = queue.take(halted);
         if !frames.is_empty() {
-            return Poll::Ready(Next::Write(Taken { frames, outbound: self }));
+            let (mut bytes, mut answer_bytes) = (0, 0);
+            for Frame { bytes: of_frame, is_answer, .. } in &frames {
+                *(if *is_answer { &mut answer_bytes } else { &mut bytes }) += of_frame.len();
+            }
+            return Poll::Ready(Next::Write(Taken { frames, bytes, answer_bytes, outbound: self }));
         }
         match &queue.close {
             Some(close) => Poll::Ready(Next::Close(close.clone())),
@@ -236,13 +270,18 @@ fn wake(mut queue: MutexGuard<'_, Queue>) {
 #[derive(Debug)]
 pub(crate) struct Taken<'a> {
     pub(crate) frames: VecDeque<Frame>,
+    bytes: usize,
+    answer_bytes: usize,
     outbound: &'a Outbound,
 }
 
 impl Taken<'_> {
-    /// The frames were written: they no longer count. `bytes` is their sum.
-    pub(crate) fn written(self, bytes: usize) {
-        self.outbound.queue().bytes -= bytes;
+    /// The frames were written: they no longer count. Gives back how many bytes they were.
+    pub(crate) fn written(self) -> usize {
+        let mut queue = self.outbound.queue();
+        queue.bytes -= self.bytes;
+        queue.answer_bytes -= self.answer_bytes;
+        self.bytes + self.answer_bytes
     }
 }
 
@@ -287,7 +326,7 @@ pub(crate) mod tests {
     pub(crate) fn texts(outbound: &Outbound) -> Vec<Bytes> {
         let taken = take(outbound, false);
         let frames: Vec<_> = taken.frames.iter().map(|frame| frame.bytes.clone()).collect();
-        taken.written(frames.iter().map(Bytes::len).sum());
+        taken.written();
         frames
     }
 
@@ -304,8 +343,25 @@ pub(crate) mod tests {
         // 40 bytes are being written and 40 wait: one more is too much.
         outbound.push(frame);
         assert!(outbound.poll_overflowed(&writing).is_ready());
-        taken.written(40);
+        taken.written();
         assert_eq!(close_of(&outbound), Disconnect::SLOW.into());
+    }
+
+    #[test]
+    fn answers_are_never_too_much_and_count_against_nobody_else() {
+        let outbound = Outbound::new(100);
+        assert!(outbound.takes_questions());
+        outbound.answer(Bytes::from(vec![b'a'; 1000]));
+        assert!(!outbound.takes_questions(), "the next one waits until this is written");
+        let taken = take(&outbound, false);
+        // While it is being written there is as much room for publications as ever.
+        outbound.push_publication(Bytes::from(vec![b'p'; 100]), None);
+        assert_eq!(outbound.queued_bytes(), 1100);
+        assert!(outbound.poll_overflowed(&Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(taken.written(), 1000);
+        assert!(outbound.takes_questions());
+        assert_eq!(texts(&outbound).len(), 1);
+        assert_eq!(outbound.queued_bytes(), 0);
     }
 
     #[test]
@@ -315,6 +371,7 @@ pub(crate) mod tests {
             outbound.add(Frame {
                 bytes: Bytes::from_static(text.as_bytes()),
                 is_publication,
+                is_answer: false,
                 superseding: None,
             });
         };
@@ -323,7 +380,7 @@ pub(crate) mod tests {
         }
         let taken = take(&outbound, true);
         assert!(taken.frames.iter().map(|frame| &frame.bytes[..]).eq([b"r1", b"r2"]));
-        taken.written(4);
+        taken.written();
         add("p3", true);
         assert!(next(&outbound, true).is_pending());
         add("r3", false);

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
 use crate::audit::{Audit, AuditFileError};
 use crate::auth::AuthError;
 use crate::certs::prove::OwnListener;
@@ -25,6 +26,7 @@ use crate::counters::Counters;
 use crate::doors::Doors;
 use crate::drain::Drain;
 use crate::guard::Guard;
+use crate::http_server::{self, Plain};
 use crate::limits::Limits;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
@@ -137,9 +139,17 @@ pub enum RunError {
     /// rustls does not support the policy.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The server API cannot be offered as configured.
+    #[error("api.{0}")]
+    Api(String),
     /// The admin socket.
     #[error("admin.socket: {0}")]
     Control(#[from] ListenError),
+    /// No thread to take certificates on.
+    #[error(
+        "cannot start the thread that takes certificates: {0}; raise the limits of processes and open files"
+    )]
+    Thread(std::io::Error),
     /// The audit file.
     #[error(transparent)]
     Audit(#[from] AuditFileError),
@@ -171,24 +181,33 @@ pub async fn run(
     let (node, writer) = Node::new(config, telemetry, listener)?;
     node.channels.open(&node.config).await?;
     let channels = node.channels.start();
+    let api = Api::open(&node).await?;
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
-    let receiving = tokio::spawn(receiver.run());
+    let receiving = certs::thread::start(receiver).map_err(RunError::Thread)?;
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     for verifier in node.tenants.verifiers() {
         verifier.start(&node.counters, &node.closed);
     }
+    // Those who ask are answered until there is nothing left to ask about.
+    let (asking, asked_out) = (TaskTracker::new(), CancellationToken::new());
+    let api_address = api.as_ref().map(|api| tracing::field::display(api.address()));
     let router = admin::router(Arc::clone(&node));
+    let router = match api {
+        Some(api) => api.start(router, &asking, &asked_out),
+        None => router,
+    };
+    asking.spawn(http_server::serve(admin_listener, Plain, router, asked_out.clone()));
     let controlling = control_listener
         .map(|listener| tokio::spawn(control::serve(listener, Arc::clone(&node), node.closed.clone())));
-    let administering = tokio::spawn(async move { axum::serve(admin_listener, router).await });
     tracing::info!(
         node = node.config.node_id,
         listen = %doors.tls.address,
         plain = doors.plain.as_ref().map(|plain| tracing::field::display(plain.address)),
         admin = %node.config.admin.address,
+        api = api_address,
         names = node.config.server_names.join(", "),
         descriptors,
         version = env!("CARGO_PKG_VERSION"),
@@ -208,9 +227,11 @@ pub async fn run(
         shutdown.cancelled().await;
     }
     stop(&node, &accepting, &connections).await;
-    receiving.abort();
+    drop(receiving);
     guarding.abort();
-    administering.abort();
+    asked_out.cancel();
+    asking.close();
+    asking.wait().await;
     if let Some(controlling) = controlling {
         // It ends by itself, and removes its socket file.
         let _ = controlling.await;

@@ -62,6 +62,12 @@ impl Tenant {
         let own = !self.channel_prefix.is_empty() || is_free();
         own.then(|| format!("{}{name}", self.channel_prefix))
     }
+
+    /// What its clients call a channel that has this name among those of all tenants; `None`: it is another's.
+    pub(crate) fn called<'a>(&self, full: &'a str) -> Option<&'a str> {
+        let called = full.strip_prefix(self.channel_prefix.as_str())?;
+        (self.channel(called).as_deref() == Some(full)).then_some(called)
+    }
 }
 
 /// All of them, by where their endpoints are.
@@ -219,6 +225,8 @@ path = "/path"
         assert_eq!(vip.channel("news").as_deref(), Some("vip:news"));
         assert_eq!(vip.channel("vip:news").as_deref(), Some("vip:vip:news"));
         assert_eq!(everybody.channel("vip:news"), None);
+        assert_eq!((everybody.called("news"), everybody.called("vip:news")), (Some("news"), None));
+        assert_eq!((vip.called("news"), vip.called("vip:news")), (None, Some("news")));
         assert_eq!(
             tenants
                 .site(Some("x.shop.example"))

@@ -1,6 +1,7 @@
 //! For conformance suites, which want an echo: every message goes back as it came, over the request handling and the
 //! WebSocket that sessions have, with no protocol above them.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::certs::prove::OwnListener;
 use crate::client::Client;
 use crate::config::Config;
 use crate::connection;
+use crate::outbound::Frame;
 use crate::service::{Node, RunError};
 use crate::session::wire::{Heard, MessageLimits, Wire};
 use crate::telemetry::Telemetry;
@@ -49,10 +51,12 @@ async fn echo_one(node: Arc<Node>, tcp: TcpStream) -> Option<()> {
                 return None;
             }
             Heard::Message(message) => {
-                if message.is_text() || message.is_binary() {
-                    wire.feed(message).await.ok()?;
+                let (is_text, is_data) = (message.is_text(), message.is_text() || message.is_binary());
+                let mut frames = VecDeque::new();
+                if is_data {
+                    frames.push_back(Frame::answer(message.into_payload().into()));
                 }
-                wire.flush().await.ok()?;
+                poll_fn(|cx| wire.poll_write(cx, &mut frames, is_text)).await.ok()?;
             }
             Heard::Violated(code, how) => {
                 wire.close(code, &how).await;

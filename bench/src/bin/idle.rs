@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ClientConfig;
+use sealwire_bench::{descriptors, token};
 use sealwire_tests::process::Process;
 use sealwire_tests::session::{self, Session};
 use sealwire_tests::wire;
 use sealwire_tests::world::{AgentSettings, World};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
@@ -40,7 +41,7 @@ async fn main() -> Result<()> {
         Ok(text) => text.parse().context("SEALWIRE_SESSIONS")?,
         Err(_) => 10_000,
     };
-    allow_descriptors(count + SPARE_DESCRIPTORS)?;
+    descriptors::allow(count + SPARE_DESCRIPTORS)?;
     println!("{count} connections; KiB resident for each, and what the stage adds");
     let node = Measured::start().await?;
     let sockets = open(count, || async { Ok(TcpStream::connect(node.address).await?) }).await?;
@@ -52,7 +53,7 @@ async fn main() -> Result<()> {
     drop((parked, node));
     let node = Measured::start().await?;
     let sessions = Sessions::open(&node, count, "").await?;
-    let connected = node.at_rest("session: upgraded, connect answered", shaken, count).await;
+    let connected = node.at_rest("session: upgraded, connect with a token answered", shaken, count).await;
     drop((sessions, node));
     let node = Measured::start().await?;
     let mut sessions = Sessions::open(&node, count, "news").await?;
@@ -74,7 +75,9 @@ impl Sessions {
     async fn open(node: &Measured, count: u64, channel: &'static str) -> Result<Self> {
         let (ready, mut all_ready) = tokio::sync::mpsc::unbounded_channel();
         let one = || async {
-            let mut session = Session::open(node.address, Arc::clone(&node.tls)).await?;
+            let mut session =
+                Session::upgraded(node.address, Arc::clone(&node.tls), "/connection/websocket").await?;
+            session.call("connect", json!({ "token": node.token })).await?;
             let ready = ready.clone();
             anyhow::Ok(async move {
                 if !channel.is_empty() {
@@ -116,6 +119,7 @@ struct Measured {
     process: Process,
     address: SocketAddr,
     tls: Arc<ClientConfig>,
+    token: String,
     /// What it holds without connections.
     base: u64,
     _agent: Process,
@@ -126,17 +130,18 @@ impl Measured {
     async fn start() -> Result<Self> {
         let world = World::new();
         world.configure_agent(&AgentSettings::default());
-        world.configure_node("node-1", 0, &world.delivery_socket(), CONFIG);
+        let (tokens, token) = token::required(&world)?;
+        world.configure_node("node-1", 0, &world.delivery_socket(), &(tokens + CONFIG));
         let config = std::fs::read_to_string(world.path("node-1.toml"))?;
         world.write("node-1.toml", &config.replace("[listen]\n", LISTEN));
         let (agent, process) = (world.start_agent(), world.start_node("node-1"));
         world.proven().await;
         let (address, tls) = (world.node_address(), session::tls(&world.roots().await.0)?);
         // What the first connections need and later ones use again is not theirs.
-        drop(open(100, || Session::open(address, Arc::clone(&tls))).await?);
+        drop(open(100, || handshaken(address, &tls)).await?);
         tokio::time::sleep(SETTLE).await;
         let base = process.resident_bytes();
-        Ok(Self { process, address, tls, base, _agent: agent, _world: world })
+        Ok(Self { process, address, tls, token, base, _agent: agent, _world: world })
     }
 
     /// KiB for each of the connections that are open now.
@@ -150,17 +155,4 @@ impl Measured {
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
-}
-
-/// Raises the soft limit of open files, which processes started from here inherit.
-fn allow_descriptors(needed: u64) -> Result<()> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    ensure!(
-        maximum.is_none_or(|most| most >= needed),
-        "ulimit -Hn is too low: {needed} open files are needed"
-    );
-    if current.is_some_and(|now| now < needed) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })?;
-    }
-    Ok(())
 }

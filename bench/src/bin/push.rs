@@ -7,12 +7,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sealwire_bench::push::{Envoy, Haproxy, Nginx, Peer, Sealwire, Took, measure};
 use sealwire_bench::sample::{Sample, millis, ratio};
 
-/// Pushes to each server that count.
-const ROUNDS: usize = 30;
+/// Pushes to each server that count, unless `SEALWIRE_PUSHES` says otherwise.
+const ROUNDS: usize = 100;
 /// Before them: caches, and servers that have never had a push.
 const WARM_UP: usize = 2;
 
@@ -30,6 +30,11 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn run() -> Result<ExitCode> {
+    let rounds = match std::env::var("SEALWIRE_PUSHES") {
+        Ok(text) => text.parse().context("SEALWIRE_PUSHES")?,
+        Err(_) => ROUNDS,
+    };
+    ensure!(rounds > 0, "SEALWIRE_PUSHES=0 measures nothing");
     let mut missing = Vec::new();
     let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Sealwire::start().await?)];
     match Haproxy::start().await? {
@@ -45,7 +50,7 @@ async fn run() -> Result<ExitCode> {
         None => missing.push(("nginx", Nginx::INSTALL)),
     }
     let mut took: Vec<Vec<Took>> = vec![Vec::new(); peers.len()];
-    for round in 0..WARM_UP + ROUNDS {
+    for round in 0..WARM_UP + rounds {
         for (peer, took) in peers.iter_mut().zip(&mut took) {
             let one = measure(&mut **peer).await.with_context(|| peer.name())?;
             if round >= WARM_UP {
@@ -57,7 +62,7 @@ async fn run() -> Result<ExitCode> {
         println!("{:<26} {}", peer.name(), peer.prober().negotiated().await.with_context(|| peer.name())?);
     }
     println!(
-        "{ROUNDS} pushes each, by turns; from the hand-over to the end of the first handshake with the new leaf"
+        "{rounds} pushes each, by turns; from the hand-over to the end of the first handshake with the new leaf"
     );
     println!(
         "{:<26} {:>10} {:>10} {:>10} {:>9} {:>9} {:>11} {:>12} {:>7}",

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sealwire_bench::descriptors;
 use sealwire_bench::prober::{Handshakes, Prober, Seen};
 use sealwire_bench::sample::{Sample, millis, ratio};
 use sealwire_bench::sessions::{GROUP, Sessions};
@@ -32,7 +32,7 @@ const SPARE_DESCRIPTORS: u64 = 500;
 async fn main() -> Result<ExitCode> {
     let sessions = number("SEALWIRE_SESSIONS", 5000)?;
     let loops = usize::try_from(number("SEALWIRE_LOOPS", 4)?)?;
-    allow_descriptors(sessions + sessions / GROUP + SPARE_DESCRIPTORS)?;
+    descriptors::allow(sessions + sessions / GROUP + SPARE_DESCRIPTORS)?;
     let world = World::new();
     let (_agent, _node) = world.start().await;
     let (anchors, roots) = world.roots().await;
@@ -148,18 +148,4 @@ fn number(variable: &str, default: u64) -> Result<u64> {
         Ok(text) => text.parse().with_context(|| format!("{variable}={text}")),
         Err(_) => Ok(default),
     }
-}
-
-/// Raises the soft limit of open files; what is started from here has it too.
-fn allow_descriptors(needed: u64) -> Result<()> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= needed) {
-        return Ok(());
-    }
-    ensure!(
-        maximum.is_none_or(|maximum| maximum >= needed),
-        "{needed} open files are needed and the limit is {maximum:?}: raise it (ulimit -Hn {needed}), \
-         or set SEALWIRE_SESSIONS to fewer"
-    );
-    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).context("ulimit -n")
 }

@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::frames::{self, Frame, Frames, Opcode};
 use super::tongue::Tongue;
 use crate::prober::provider;
-use crate::push::NAME;
+use crate::server::NAME;
 
 /// For a connection to come about, on a machine that is full of them.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::sds::Sds;
-use super::server::{Place, Server, find};
 use super::{Peer, Pushed};
 use crate::prober::Prober;
+use crate::server::{Place, Server, find};
 
 /// The secret.
 const SECRET: &str = "web";

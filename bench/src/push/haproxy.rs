@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::server::{Place, Server, find};
 use super::{Peer, Pushed};
 use crate::prober::Prober;
+use crate::server::{Place, Server, find};
 
 /// For an answer of the runtime API.
 const LIMIT: Duration = Duration::from_secs(10);

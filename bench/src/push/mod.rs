@@ -3,11 +3,9 @@
 
 mod envoy;
 mod haproxy;
-mod material;
 mod nginx;
 mod sds;
 mod sealwire;
-pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +19,6 @@ pub use haproxy::Haproxy;
 pub use nginx::Nginx;
 pub use sealwire::Sealwire;
 
-/// The name that every server has a certificate for.
-pub const NAME: &str = "node.test";
 /// For a handshake to see what was pushed.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Watched after the first handshake that saw the new leaf: some servers have two minds for a while.

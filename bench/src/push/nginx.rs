@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use tokio::process::Command;
 
-use super::server::{Place, Server, find, replace};
 use super::{Peer, Pushed};
 use crate::prober::Prober;
+use crate::server::{Place, Server, find, replace};
 
 /// A running nginx.
 pub struct Nginx {

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::material::Material;
+use crate::material::Material;
 use v3::secret_discovery_service_server::{SecretDiscoveryService, SecretDiscoveryServiceServer};
 use v3::{DataSource, DiscoveryRequest, DiscoveryResponse, Secret, TlsCertificate};
 

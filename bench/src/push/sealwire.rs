@@ -11,8 +11,9 @@ use sealwire_tests::steps::Renewal;
 use sealwire_tests::world::{AgentSettings, World};
 use tonic::transport::Channel;
 
-use super::{NAME, Peer, Pushed};
+use super::{Peer, Pushed};
 use crate::prober::Prober;
+use crate::server::NAME;
 
 /// As quiet as the others are: whoever reads a log takes part of the cores.
 const LOG: &str = "[log]\nlevel = \"warn\"\n";

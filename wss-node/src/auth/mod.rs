@@ -23,6 +23,7 @@ pub(crate) use extract::{decoded, extract};
 pub(crate) use fault::TokenFault;
 pub(crate) use issuer::is_sound;
 use jiff::Timestamp;
+pub(crate) use secret::read_secret;
 pub(crate) use verifier::Verifier;
 
 use crate::counters::Counters;

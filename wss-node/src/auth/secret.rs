@@ -14,7 +14,7 @@ const MAX_SECRET_BYTES: u64 = 4096;
 ///
 /// # Errors
 /// In words, with the file and what to do.
-pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let shown = path.display();
     let failed = |error: std::io::Error| format!("cannot read {shown}: {error}");
     let file = std::fs::File::open(path).map_err(failed)?;

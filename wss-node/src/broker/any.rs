@@ -9,6 +9,7 @@ use super::jetstream::JetStreamBroker;
 use super::memory::MemoryBroker;
 use super::publication::NewPublication;
 use super::rules::Rules;
+use super::table::Usage;
 
 /// One of the brokers.
 #[derive(Clone)]
@@ -19,6 +20,28 @@ pub enum AnyBroker {
     Disk(Arc<DiskBroker>),
     /// Several nodes share channels.
     Cluster(Arc<JetStreamBroker>),
+}
+
+impl AnyBroker {
+    /// What it holds in the memory of this node.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        match self {
+            Self::Memory(broker) => broker.usage(),
+            Self::Disk(broker) => broker.usage(),
+            Self::Cluster(broker) => Usage { channels: broker.channels(), ..Usage::default() },
+        }
+    }
+
+    /// As metrics name it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::Disk(_) => "disk",
+            Self::Cluster(_) => "cluster",
+        }
+    }
 }
 
 impl Broker for AnyBroker {

@@ -10,6 +10,7 @@ pub(crate) mod resolver;
 mod served;
 mod shadow;
 mod staple;
+pub(crate) mod thread;
 mod trust;
 pub(crate) mod validate;
 

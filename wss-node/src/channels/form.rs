@@ -1,12 +1,13 @@
 //! From what brokers keep to what clients are given. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prost::Message;
 
 use super::namespace::Namespace;
 use crate::broker::presence::Member;
-use crate::broker::publication::Publication;
+use crate::broker::publication::{Publication, Tags};
 use crate::wire::v1;
 
 /// As clients get it, whole.
@@ -16,11 +17,16 @@ pub(crate) fn publication(namespace: &Namespace, publication: &Publication) -> v
         info: info(&publication.info),
         // An offset that nobody can come back to would be a promise.
         offset: if namespace.has_history() { publication.offset } else { 0 },
-        tags: publication.tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        tags: tags(&publication.tags),
         key: publication.key.as_deref().unwrap_or_default().to_owned(),
         removed: publication.removed,
         ..v1::Publication::default()
     }
+}
+
+/// As clients get them.
+pub(crate) fn tags(tags: &Tags) -> BTreeMap<String, String> {
+    tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 /// As clients get them.

@@ -170,6 +170,13 @@ impl Channels {
         (self.clock)()
     }
 
+    /// The brokers that are open.
+    pub(crate) fn brokers(&self) -> impl Iterator<Item = AnyBroker> {
+        let memory = AnyBroker::Memory(Arc::clone(&self.memory));
+        let others = [&self.disk, &self.cluster].into_iter().filter_map(OnceLock::get).cloned();
+        std::iter::once(memory).chain(others)
+    }
+
     fn broker(&self, channel: &Channel) -> Result<AnyBroker, Unavailable> {
         let found = match channel.namespace.durability() {
             Durability::Memory => Some(AnyBroker::Memory(Arc::clone(&self.memory))),
@@ -264,3 +271,6 @@ impl Channels {
         channel.namespace.allows(action, called, user)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Configuration: one TOML file, overridden by `WSS_NODE_` environment variables (`__` between levels, as in
 //! `WSS_NODE_LISTEN__ADDRESS`). Unknown keys are refused.
 
+mod api;
 mod breaker;
 mod broker;
 mod gate;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use api::ApiConfig;
 pub use breaker::{BreakerConfig, Reaction};
 pub use broker::{BrokerConfig, NatsConfig};
 use figment::Figment;
@@ -89,6 +91,8 @@ pub struct Config {
     /// Health for orchestrators.
     #[serde(default)]
     pub admin: AdminConfig,
+    /// What applications may ask of it; unset: nothing.
+    pub api: Option<ApiConfig>,
     /// How it stops.
     #[serde(default)]
     pub drain: DrainConfig,
@@ -246,16 +250,22 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads the files that tokens are checked with, so that a fault is told with its line; commands that talk to a running
+    /// Reads the files that tokens and applications are checked with, so that a fault is told with its line; commands that talk to a running
     /// node do not need them, and may not be allowed to read them. `path` is that of the configuration.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn check_files(&self, path: &Path) -> Result<(), ConfigError> {
-        let Err(error) = Tenants::new(self) else { return Ok(()) };
+        let fault = match Tenants::new(self) {
+            Err(error) => error.fault(),
+            Ok(_) => match self.api.as_ref().map(crate::api::check_files) {
+                Some(Err(fault)) => fault,
+                Some(Ok(())) | None => return Ok(()),
+            },
+        };
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::unreadable(path, "wss-node", &error))?;
-        Err(ConfigError::from_fault(path, &text, error.fault()))
+        Err(ConfigError::from_fault(path, &text, fault))
     }
 
     /// What the types cannot say.
@@ -301,6 +311,9 @@ impl Config {
             if value < least {
                 return Err(Fault::new(key, format!("{value} is too small, expected at least {least}")));
             }
+        }
+        if let Some(api) = &self.api {
+            api.check(&self.admin)?;
         }
         self.breaker.check()?;
         self.broker.check()?;

@@ -48,6 +48,34 @@ fn errors_name_file_line_and_key() {
             "n.toml:3: broker.memory_bytes: 10 is too small",
         ),
         (
+            "server_names = [\"a\"]\n[namespaces.\"a b\"]\nhistory = 1",
+            "n.toml:2: namespaces.a b: expected a name of letters",
+        ),
+        (
+            "server_names = [\"a\"]\n[namespaces.a]\ndurability = \"disk\"",
+            "n.toml:3: namespaces.a.durability: \"disk\" needs broker.directory",
+        ),
+        (
+            "server_names = [\"a\"]\n[namespaces.a]\ndurability = \"cluster\"",
+            "n.toml:3: namespaces.a.durability: \"cluster\" needs broker.nats",
+        ),
+        (
+            "server_names = [\"a\"]\n[namespaces.a]\nkind = \"map\"\nhistory = 0",
+            "n.toml:4: namespaces.a.history: 0 is too small for a map",
+        ),
+        (
+            "server_names = [\"a\"]\n[namespaces.a]\nkind = \"map\"\ndelta = true",
+            "n.toml:4: namespaces.a.delta: maps have none",
+        ),
+        (
+            "server_names = [\"a\"]\n[namespaces.a]\nkey_ttl = \"1s\"",
+            "n.toml:3: namespaces.a.key_ttl: only maps",
+        ),
+        (
+            "server_names = [\"a\"]\n[namespaces.a]\npublish = [\"a:{user}*\"]",
+            "n.toml:3: namespaces.a.publish: \"a:{user}*\": expected a name",
+        ),
+        (
             "server_names = [\"a\"]\n[broker]\ndirectory = \"x\"",
             "n.toml:3: broker.directory: \"x\" is relative",
         ),
@@ -67,6 +95,26 @@ fn errors_name_file_line_and_key() {
         (
             "server_names = [\"a\"]\n[broker.nats]\nservers = [\"nats://x\"]\nkey = \"/k\"",
             "n.toml:2: broker.nats.certificate: is missing: certificate and key go together",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nrequests = 0",
+            "n.toml:2: api.keys_file: is missing: anybody could publish",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nkeys_file = \"/k\"\nrequests = 0",
+            "n.toml:4: api.requests: 0 is too small",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nclient_roots = \"/k\"",
+            "n.toml:3: api.client_roots: needs api.address",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nkeys_file = \"/k\"\n[admin]\naddress = \"0.0.0.0:1\"",
+            "n.toml:2: api: the keys would cross the network in clear",
+        ),
+        (
+            "server_names = [\"a\"]\n[api]\nkeys_file = \"/k\"\naddress = \"127.0.0.1:9090\"",
+            "n.toml:4: api.address: is admin.address",
         ),
         ("server_names = [\"a\"]\n[breaker]\nproofs = 0", "n.toml:3: breaker.proofs: 0 is out of range"),
         ("server_names = [\"a\"]\n[breaker]\nexpired = \"halt\"", "n.toml:3: breaker.expired: "),

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use sealwire_proto::v1;
 
 use super::SessionId;
+use crate::audit;
 use crate::close::Close;
-use crate::outbound::Outbound;
+use crate::outbound::{Order, Outbound};
 use crate::tenant::Tenant;
 use crate::upgrade::Admission;
 
@@ -157,6 +158,24 @@ impl Entry {
     pub(crate) fn close(&self, close: Close) -> bool {
         self.reached(State::Closing);
         self.outbound.close(close)
+    }
+
+    /// It is to do something, when it runs next.
+    pub(crate) fn tell(&self, order: Order) {
+        self.outbound.tell(order);
+    }
+
+    /// A decision about it, for the record.
+    pub(crate) fn decision(&self, what: &'static str, detail: String) -> audit::Entry {
+        let user = self.identity().user;
+        audit::Entry {
+            what,
+            address: Some(self.address),
+            session: Some(self.id.to_string()),
+            user: (!user.is_empty()).then_some(user),
+            tenant: self.tenant.name.clone(),
+            detail,
+        }
     }
 
     /// Its queue.

@@ -91,16 +91,21 @@ impl Registry {
         Page { sessions: found.into_iter().map(|(_, entry)| entry).collect(), next, total }
     }
 
+    /// All that match.
+    pub(crate) fn matching(&self, filter: &Filter) -> Vec<Arc<Entry>> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            found.extend(locked(shard).values().filter(|entry| filter.matches(entry)).map(Arc::clone));
+        }
+        found
+    }
+
     /// Tells those that match to close, and gives them back.
     pub(crate) fn close(&self, filter: &Filter, close: &Close) -> Vec<Arc<Entry>> {
-        let mut closed = Vec::new();
-        for shard in &self.shards {
-            // They close when they run next, not under this lock.
-            let matching: Vec<_> =
-                locked(shard).values().filter(|entry| filter.matches(entry)).map(Arc::clone).collect();
-            closed.extend(matching.into_iter().filter(|entry| entry.close(close.clone())));
-        }
-        closed
+        // They close when they run next, not under a lock.
+        let mut matching = self.matching(filter);
+        matching.retain(|entry| entry.close(close.clone()));
+        matching
     }
 
     fn shard(&self, sequence: u64) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {

@@ -112,8 +112,9 @@ impl Commands {
 
     /// Takes a message apart.
     pub(super) fn parse(&self, message: &[u8]) -> Frame {
-        // SDKs subscribe to all in one frame when they come back.
-        let limit = self.node.config.session.channels.saturating_add(16);
+        // SDKs subscribe to all in one frame when they come back; and a flood is for the rate to tell.
+        let burst = usize::try_from(self.node.config.limits.messages_burst).unwrap_or(usize::MAX);
+        let limit = self.node.config.session.channels.saturating_add(16).max(burst.saturating_add(1));
         let mut frame = Frame { commands: Vec::new(), fault: None };
         for command in wire::commands(self.framing, message, limit) {
             match command {
@@ -182,11 +183,13 @@ impl Commands {
     }
 
     /// Begins whatever may begin.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         if self.connecting {
             return;
         }
-        while let Some(next) = self.work.next() {
+        while self.outbound.takes_questions()
+            && let Some(next) = self.work.next()
+        {
             match next {
                 Waiting::Command(command) => {
                     let Command { id, request } = *command;
@@ -231,7 +234,7 @@ impl Commands {
 
     pub(super) fn say(&self, reply: &Reply) {
         match self.framing.encode(reply) {
-            Ok(frame) => self.outbound.push(frame),
+            Ok(frame) => self.outbound.answer(frame),
             // History of a channel of bytes, asked for in JSON.
             Err(_) => {
                 self.outbound.close(Disconnect::INAPPROPRIATE_PROTOCOL.into());
@@ -511,6 +514,8 @@ impl Commands {
             // The client comes back and recovers, or is told that it cannot.
             Order::Lost(called) => self.end(&called, Unsubscribed::INSUFFICIENT),
             Order::Unsubscribe(called, why) => self.end(&called, why),
+            // Before `connect` there is nobody who could take it.
+            Order::Subscribe(_) if !self.connected => {}
             Order::Subscribe(called) => {
                 self.work.add(Waiting::Subscribe(called.to_string()));
                 self.advance();

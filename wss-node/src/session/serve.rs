@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tokio_websockets::Message;
 
 use super::End;
 use super::commands::Commands;
@@ -234,36 +233,32 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     async fn write(&mut self, mut taken: Taken<'_>, sleep: Pin<&mut Sleep>) -> Result<(), End> {
         let frames = std::mem::take(&mut taken.frames);
         let (count, synced) = (frames.len(), frames.iter().any(|frame| frame.is_publication));
-        let bytes = frames.iter().map(|frame| frame.bytes.len()).sum();
         self.say(frames, sleep).await?;
-        taken.written(bytes);
+        let bytes = taken.written();
         self.tally.sent(&self.node.counters, count, bytes);
         self.entry.told(Timestamp::now(), count, bytes, synced);
+        // What waited for these answers to be taken.
+        self.commands.advance();
         Ok(())
     }
 
     /// Writes frames, and what the library has queued, and flushes once. Meanwhile nothing is read: who does not take
     /// answers may not ask.
-    async fn say(&mut self, frames: VecDeque<Frame>, mut sleep: Pin<&mut Sleep>) -> Result<(), End> {
+    async fn say(&mut self, mut frames: VecDeque<Frame>, mut sleep: Pin<&mut Sleep>) -> Result<(), End> {
         let (wire, outbound) = (&mut *self.wire, self.outbound);
         let limit = self.node.config.session.write_timeout;
         let is_text = self.commands.framing.is_text();
-        let mut write = pin!(async {
-            for Frame { bytes, .. } in frames {
-                let message = if is_text { Message::text(bytes) } else { Message::binary(bytes) };
-                wire.feed(message).await?;
-            }
-            wire.flush().await
-        });
-        let mut stalled = false;
+        // The bytes that the connection had taken when the timer began.
+        let mut taken = None;
         let written = poll_fn(|cx| {
-            if let Poll::Ready(written) = write.as_mut().poll(cx) {
+            if let Poll::Ready(written) = wire.poll_write(cx, &mut frames, is_text) {
                 return Poll::Ready(Some(written));
             }
             if outbound.poll_overflowed(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            if !std::mem::replace(&mut stalled, true) {
+            // A large answer over a narrow line takes its time: what counts is that it goes on.
+            if taken.replace(wire.taken_bytes()) != Some(wire.taken_bytes()) {
                 sleep.as_mut().reset(Instant::now() + limit);
             }
             sleep.as_mut().poll(cx).map(|()| None)

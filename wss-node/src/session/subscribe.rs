@@ -144,7 +144,11 @@ impl Asker {
                     Paged::Last(joined, state) => (joined, state),
                 }
             }
-            Kind::Map => (channels.join_map(&channel, newcomer, position).await?, Vec::new()),
+            Kind::Map => {
+                let joined = channels.join_map(&channel, newcomer, position).await?;
+                // Without it SDKs would take what was missed for all of the state.
+                (Joined { recovered: request.recover.then_some(true), ..joined }, Vec::new())
+            }
             kind => {
                 let recovers = request.recover && config.recovery;
                 let since = if recovers { Since::Position(position) } else { Since::Now };

@@ -1,4 +1,4 @@
-//! A client's bytes on their way to the library, watched for where messages begin and end.
+//! A client's bytes on their way to the library, watched for where messages begin and end; and how many go the other way.
 
 use std::io;
 use std::pin::Pin;
@@ -21,12 +21,13 @@ pub(super) struct Watched<S> {
     begun: Option<Instant>,
     /// Nothing more is read once a message has more parts.
     most_parts: Option<u32>,
+    taken_bytes: u64,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, most_parts: u32) -> Self {
         let (ahead, frames) = (Bytes::new(), Frames::default());
-        Self { stream, ahead, frames, begun: None, most_parts: Some(most_parts) }
+        Self { stream, ahead, frames, begun: None, most_parts: Some(most_parts), taken_bytes: 0 }
     }
 
     /// Takes back what was read already.
@@ -42,6 +43,18 @@ impl<S> Watched<S> {
     /// Whether a message was of more parts than allowed.
     pub(super) fn has_too_many_parts(&self) -> bool {
         self.most_parts.is_some_and(|most| self.frames.most_parts() > most)
+    }
+
+    /// What the stream has taken so far, in bytes.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
+    }
+
+    fn took(&mut self, taken: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &taken {
+            self.taken_bytes += *bytes as u64;
+        }
+        taken
     }
 
     /// Reads on whatever comes: for the end of a connection.
@@ -80,7 +93,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let taken = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.took(taken)
     }
 
     fn poll_write_vectored(
@@ -88,7 +102,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let taken = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.took(taken)
     }
 
     fn is_write_vectored(&self) -> bool {

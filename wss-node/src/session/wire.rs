@@ -4,9 +4,10 @@
 //! So the WebSocket is put together when there is something to read or write, and taken apart again when nothing is
 //! under way: between two messages it has no state that matters.
 
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use tokio_websockets::{CloseCode, Error, Limits, Message, ServerBuilder, WebSock
 
 use super::watched::Watched;
 use crate::close::MAX_REASON_BYTES;
+use crate::outbound::Frame;
 
 /// How long the other side may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,7 +38,7 @@ pub(crate) struct MessageLimits {
 /// What came from the client.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// A message, or a control frame. Pings are answered by the next [`Wire::flush`].
+    /// A message, or a control frame. Pings are answered by the next [`Wire::poll_write`].
     Message(Message),
     /// It broke RFC 6455 or sent too much: to be closed with this code.
     Violated(u16, String),
@@ -151,28 +153,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Queues a message; waits while much is queued.
+    /// Queues frames as the connection takes them, and writes all that is queued; those that are left are not queued yet.
     ///
     /// # Errors
     /// The connection is over.
-    pub(crate) async fn feed(&mut self, message: Message) -> Result<(), Error> {
-        self.unflushed = true;
-        match self.open() {
-            Some(socket) => socket.feed(message).await,
-            None => Err(Error::AlreadyClosed),
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        frames: &mut VecDeque<Frame>,
+        is_text: bool,
+    ) -> Poll<Result<(), Error>> {
+        while !frames.is_empty() {
+            self.unflushed = true;
+            let Some(socket) = self.open() else { return Poll::Ready(Err(Error::AlreadyClosed)) };
+            let mut socket = Pin::new(socket);
+            ready!(socket.as_mut().poll_ready(cx))?;
+            if let Some(Frame { bytes, .. }) = frames.pop_front() {
+                socket.start_send(if is_text { Message::text(bytes) } else { Message::binary(bytes) })?;
+            }
         }
-    }
-
-    /// Writes what is queued.
-    ///
-    /// # Errors
-    /// The connection is over.
-    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
         if let State::Open(socket) = &mut self.state {
-            socket.flush().await?;
+            ready!(Pin::new(socket).poll_flush(cx))?;
         }
         self.unflushed = false;
-        Ok(())
+        Poll::Ready(Ok(()))
+    }
+
+    /// What the connection has taken so far, in bytes.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        match &self.state {
+            State::Parked(watched) => watched.taken_bytes(),
+            State::Open(socket) => socket.get_ref().taken_bytes(),
+            State::Moving => 0,
+        }
     }
 
     /// Says why, and waits a little for the answer. Reads to the end: a socket that is closed with unread bytes is

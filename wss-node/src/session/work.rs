@@ -22,6 +22,7 @@ const OVERHEAD_BYTES: usize = 256;
 pub(super) type Doing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What was done.
+#[expect(clippy::large_enum_variant, reason = "it is moved twice: a box for each answer would cost more")]
 pub(super) enum Outcome {
     /// A request has its answer.
     Answer { id: u32, answer: Result<Answer, ReplyError> },

@@ -13,7 +13,7 @@ use sealwire_metrics::{Description, PROCESS, ProcessGauge, ProcessTime};
 
 use super::description;
 use super::histograms::Histograms;
-use super::standing::STANDING;
+use super::standing;
 #[cfg(test)]
 use super::standing::Standing;
 use crate::counters::Kind;
@@ -60,7 +60,7 @@ impl Metrics {
                 });
             });
         }
-        for standing in STANDING {
+        for standing in standing::all() {
             // Not the node itself: it holds these instruments.
             let node = Arc::downgrade(node);
             self.instrument(&standing.description(), move |observer| {
@@ -129,7 +129,7 @@ fn labels<'a>(pairs: impl Iterator<Item = (&'static str, &'a str)>) -> Vec<KeyVa
 #[cfg(test)]
 pub(super) fn descriptions() -> Vec<Description> {
     let mut all = description::of_counters(&crate::counters::Counters::default());
-    all.extend(STANDING.iter().map(Standing::description));
+    all.extend(standing::all().map(Standing::description));
     all.extend(super::histograms::descriptions());
     all.extend(PROCESS.iter().map(of_process));
     all.push(Description {

@@ -8,7 +8,7 @@ use sealwire_tests::tools;
 use super::Server;
 use crate::fanout::client::Target;
 use crate::fanout::tongue::Tongue;
-use crate::push::server::{self, Place, find};
+use crate::server::{self, Place, find};
 
 pub(super) const INSTALL: &str = "npm install --prefix target/tools/bun bun@1.4.5";
 

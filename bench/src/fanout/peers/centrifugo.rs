@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{QUIET, Server};
 use crate::fanout::client::Target;
 use crate::fanout::tongue::Tongue;
-use crate::push::server::{self, Place, find};
+use crate::server::{self, Place, find};
 
 pub(super) const INSTALL: &str =
     "GOBIN=$PWD/target/tools/peers go install github.com/centrifugal/centrifugo/v6@v6.9.1";

@@ -11,7 +11,7 @@ use sealwire_tests::process::Process;
 use sealwire_tests::world::World;
 
 use super::client::Target;
-use crate::push::server;
+use crate::server;
 
 /// No server asks its clients for a sign of life while it is measured.
 const QUIET: &str = "10m";

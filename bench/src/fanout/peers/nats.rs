@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{QUIET, Server};
 use crate::fanout::client::Target;
 use crate::fanout::tongue::Tongue;
-use crate::push::server::{self, Place, find};
+use crate::server::{self, Place, find};
 
 pub(super) async fn start() -> Result<Option<Server>> {
     let Some(program) = find("bin/nats-server", "nats-server") else { return Ok(None) };

@@ -8,7 +8,7 @@ use sealwire_tests::tools;
 use super::Server;
 use crate::fanout::client::Target;
 use crate::fanout::tongue::Tongue;
-use crate::push::server::{self, Place, find};
+use crate::server::{self, Place, find};
 
 pub(super) async fn start() -> Result<Option<Server>> {
     let (Some(node), modules) = (find("bin/node", "node"), tools::dir().join("js/node_modules")) else {

@@ -11,9 +11,11 @@ use sealwire_tests::process::Process;
 use sealwire_tests::tools;
 use sealwire_tests::world::World;
 
-use super::NAME;
-use super::material::Authority;
+use crate::material::Authority;
 use crate::prober::Prober;
+
+/// The name that every server has a certificate for.
+pub const NAME: &str = "node.test";
 
 /// For a server to serve, and for one to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,6 +78,7 @@ impl Server {
 }
 
 impl Server {
+    /// Its process.
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }

@@ -8,8 +8,8 @@ use rcgen::{
 use sealwire_proto::validate::sha256;
 use time::{Duration, OffsetDateTime};
 
-use super::NAME;
 use crate::prober::Leaf;
+use crate::server::NAME;
 
 /// A chain and its key, as files and APIs want them.
 #[derive(Clone)]
