@@ -95,11 +95,16 @@ fn subscribe(channel: &str) -> SubscribeRequest {
 }
 
 fn publish(channel: &str, data: &[u8]) -> PublishRequest {
-    PublishRequest { channel: channel.to_owned(), data: Bytes::copy_from_slice(data).into(), ..Default::default() }
+    PublishRequest {
+        channel: channel.to_owned(),
+        data: Bytes::copy_from_slice(data).into(),
+        ..Default::default()
+    }
 }
 
 fn history(channel: &str, limit: i32, epoch: &str) -> HistoryRequest {
-    let since = Some(StreamPosition { offset: 1, epoch: epoch.to_owned() }).filter(|since| !since.epoch.is_empty());
+    let since =
+        Some(StreamPosition { offset: 1, epoch: epoch.to_owned() }).filter(|since| !since.epoch.is_empty());
     HistoryRequest { channel: channel.to_owned(), limit, since, reverse: false }
 }
 
@@ -138,10 +143,21 @@ fn commands() -> Vec<(&'static str, Request, u32)> {
         ),
         (
             "a lost position of a map",
-            SubscribeRequest { r#type: 1, phase: 1, epoch: "x".into(), recover: true, ..subscribe("board:b") }.into(),
+            SubscribeRequest {
+                r#type: 1,
+                phase: 1,
+                epoch: "x".into(),
+                recover: true,
+                ..subscribe("board:b")
+            }
+            .into(),
             112,
         ),
-        ("a token that is none", SubscribeRequest { token: "none".into(), ..subscribe("open:b") }.into(), 103),
+        (
+            "a token that is none",
+            SubscribeRequest { token: "none".into(), ..subscribe("open:b") }.into(),
+            103,
+        ),
         ("the second channel", subscribe("open:b").into(), 0),
         ("the third", subscribe("open:c").into(), 0),
         ("the fourth", subscribe("plain:d").into(), 0),
@@ -175,11 +191,19 @@ fn commands() -> Vec<(&'static str, Request, u32)> {
         ("no such method", rpc("no.such", "{}").into(), 104),
         ("a method too long", rpc(&"x".repeat(256), "{}").into(), 106),
         ("another form", rpc("channel.publish", "[]").into(), 107),
-        ("an unknown field of ours", rpc("channel.publish", r#"{"channel":"open:a","data":1,"fly":1}"#).into(), 107),
+        (
+            "an unknown field of ours",
+            rpc("channel.publish", r#"{"channel":"open:a","data":1,"fly":1}"#).into(),
+            107,
+        ),
         ("no data", rpc("channel.publish", r#"{"channel":"open:a"}"#).into(), 107),
         ("no token", RefreshRequest::default().into(), 107),
         ("a token of nobody", RefreshRequest { token: "x".into() }.into(), 107),
-        ("no token for a channel", SubRefreshRequest { channel: "open:a".into(), ..Default::default() }.into(), 107),
+        (
+            "no token for a channel",
+            SubRefreshRequest { channel: "open:a".into(), ..Default::default() }.into(),
+            107,
+        ),
         ("ping", PingRequest {}.into(), 0),
     ]
 }
@@ -232,7 +256,11 @@ fn frames(framing: Framing) -> Vec<(&'static str, Vec<u8>, u16)> {
         ("nothing", Vec::new(), 3501),
         ("21 commands", ping(framing, 5).repeat(21), 3501),
         ("a flood in one frame", ping(framing, 5).repeat(300), 3013),
-        ("too large", own(publish("open:a", &json!("x".repeat(66_000)).to_string().into_bytes()).into()), 1009),
+        (
+            "too large",
+            own(publish("open:a", &json!("x".repeat(66_000)).to_string().into_bytes()).into()),
+            1009,
+        ),
     ];
     all.extend(match framing {
         Framing::Json => vec![
@@ -243,7 +271,11 @@ fn frames(framing: Framing) -> Vec<(&'static str, Vec<u8>, u16)> {
             ("a field twice", br#"{"id":5,"id":6,"ping":{}}"#.to_vec(), 3501),
             ("two requests", br#"{"id":5,"ping":{},"history":{"channel":"open:a"}}"#.to_vec(), 3501),
             ("cut short", br#"{"id":5,"ping":{}"#.to_vec(), 3501),
-            ("deep", format!("{{\"id\":5,\"rpc\":{{\"data\":{}1{}}}}}", "[".repeat(200), "]".repeat(200)).into(), 3501),
+            (
+                "deep",
+                format!("{{\"id\":5,\"rpc\":{{\"data\":{}1{}}}}}", "[".repeat(200), "]".repeat(200)).into(),
+                3501,
+            ),
         ],
         Framing::Protobuf => vec![
             ("no message", b"\xff\xff\xff\xff\xff\xff".to_vec(), 3501),
@@ -305,7 +337,9 @@ async fn what_is_not_known_is_passed_over() {
                 br#"{"id":7}"#.to_vec(),
             ),
             // Field 99 is a varint; field 77 is a message.
-            Framing::Protobuf => (vec![7, 8, 5, 0x5a, 0, 0x98, 0x06, 1], vec![5, 8, 6, 0xea, 0x04, 0], vec![2, 8, 7]),
+            Framing::Protobuf => {
+                (vec![7, 8, 5, 0x5a, 0, 0x98, 0x06, 1], vec![5, 8, 6, 0xea, 0x04, 0], vec![2, 8, 7])
+            }
         };
         link.frame(known).await.unwrap();
         assert!(matches!(answer_to(&mut link, 5).await, Answer::Ping(_)), "{framing:?}");
