@@ -82,11 +82,6 @@ impl Server {
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
-
-    /// Its process by number.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
 }
 
 impl Drop for Server {

@@ -51,14 +51,15 @@ impl Authority {
         Anchors::from_der([self.issuer.der().clone()]).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A certificate for a client, and its key.
+    /// A certificate for a client of this DNS name, and its key.
     ///
     /// # Panics
     /// When rcgen cannot make one.
     #[must_use]
     pub fn client(&self, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let now = OffsetDateTime::now_utc();
-        let mut params = CertificateParams::default();
+        let params = CertificateParams::new([name.to_owned()]);
+        let mut params = params.unwrap_or_else(|error| panic!("client: {error}"));
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         (params.not_before, params.not_after) = (now - time::Duration::HOUR, now + time::Duration::DAY);

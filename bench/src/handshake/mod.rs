@@ -26,6 +26,9 @@ pub const SERVER_CORE: usize = 0;
 /// That of the loader.
 pub const LOADER_CORE: usize = 1;
 
+/// What our node is called.
+pub const OURS: &str = "wss-node";
+
 /// A server that is measured, until dropped.
 pub struct Target {
     /// What it is called.
@@ -52,7 +55,7 @@ impl Target {
             leaf,
             negotiated: place.prober.negotiated().await?,
             upgrade: None,
-            pid: server.pid(),
+            pid: server.process().pid(),
             // The server first: the place is its directory.
             _kept: Box::new((server, place)),
         })

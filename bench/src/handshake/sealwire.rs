@@ -7,7 +7,7 @@ use sealwire_tests::process::Process;
 use sealwire_tests::wire;
 use sealwire_tests::world::{AgentSettings, World};
 
-use super::{SERVER_CORE, Target};
+use super::{OURS, SERVER_CORE, Target};
 use crate::prober::Prober;
 use crate::server::NAME;
 use crate::{cpu, token};
@@ -38,7 +38,7 @@ pub(super) async fn start() -> Result<Target> {
     let current = world.proven().await.current.context("nothing is current")?;
     let (anchors, _) = world.roots().await;
     Ok(Target {
-        name: "wss-node",
+        name: OURS,
         address: world.node_address(),
         leaf: current.leaf_sha256.try_into().ok().context("not a SHA-256")?,
         negotiated: Prober::new(world.node_address(), NAME, &anchors)?.negotiated().await?,

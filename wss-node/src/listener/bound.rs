@@ -8,8 +8,9 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that wait to be accepted: as many as Linux allows by default (`net.core.somaxconn`). Whoever finds the queue
+/// full tries again after a second, and when a node comes back all its clients come at once.
+const BACKLOG: i32 = 4096;
 /// From the last SYN that is let in to the close: a TCP handshake that has begun takes a round trip to finish, and a
 /// client whose SYN was lost tries again after a second.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
