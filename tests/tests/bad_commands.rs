@@ -20,7 +20,7 @@ use wss_node::wire::v1::{
 use wss_node::wire::{Answer, Event, Framing, Request};
 
 const FRAMINGS: [Framing; 2] = [Framing::Json, Framing::Protobuf];
-/// Four channels a session, so that a frame may hold 20 commands.
+/// Four channels a session.
 const CONFIG: &str = "\
 [session]\nchannels = 4\n\
 [namespaces.open]\nhistory = 10\n\
@@ -39,9 +39,14 @@ struct Setting {
 
 impl Setting {
     async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With more lines before the others.
+    async fn start_with(lines: &str) -> Self {
         let world = World::new();
         world.configure_agent(&AgentSettings::default());
-        world.configure_node("node-1", 0, &world.delivery_socket(), CONFIG);
+        world.configure_node("node-1", 0, &world.delivery_socket(), &format!("{lines}{CONFIG}"));
         let (agent, node) = (world.start_agent(), world.start_node("node-1"));
         world.proven().await;
         let tls = tls(&world.roots().await.0).unwrap();
@@ -95,11 +100,16 @@ fn subscribe(channel: &str) -> SubscribeRequest {
 }
 
 fn publish(channel: &str, data: &[u8]) -> PublishRequest {
-    PublishRequest { channel: channel.to_owned(), data: Bytes::copy_from_slice(data).into(), ..Default::default() }
+    PublishRequest {
+        channel: channel.to_owned(),
+        data: Bytes::copy_from_slice(data).into(),
+        ..Default::default()
+    }
 }
 
 fn history(channel: &str, limit: i32, epoch: &str) -> HistoryRequest {
-    let since = Some(StreamPosition { offset: 1, epoch: epoch.to_owned() }).filter(|since| !since.epoch.is_empty());
+    let since =
+        Some(StreamPosition { offset: 1, epoch: epoch.to_owned() }).filter(|since| !since.epoch.is_empty());
     HistoryRequest { channel: channel.to_owned(), limit, since, reverse: false }
 }
 
@@ -138,10 +148,21 @@ fn commands() -> Vec<(&'static str, Request, u32)> {
         ),
         (
             "a lost position of a map",
-            SubscribeRequest { r#type: 1, phase: 1, epoch: "x".into(), recover: true, ..subscribe("board:b") }.into(),
+            SubscribeRequest {
+                r#type: 1,
+                phase: 1,
+                epoch: "x".into(),
+                recover: true,
+                ..subscribe("board:b")
+            }
+            .into(),
             112,
         ),
-        ("a token that is none", SubscribeRequest { token: "none".into(), ..subscribe("open:b") }.into(), 103),
+        (
+            "a token that is none",
+            SubscribeRequest { token: "none".into(), ..subscribe("open:b") }.into(),
+            103,
+        ),
         ("the second channel", subscribe("open:b").into(), 0),
         ("the third", subscribe("open:c").into(), 0),
         ("the fourth", subscribe("plain:d").into(), 0),
@@ -175,11 +196,19 @@ fn commands() -> Vec<(&'static str, Request, u32)> {
         ("no such method", rpc("no.such", "{}").into(), 104),
         ("a method too long", rpc(&"x".repeat(256), "{}").into(), 106),
         ("another form", rpc("channel.publish", "[]").into(), 107),
-        ("an unknown field of ours", rpc("channel.publish", r#"{"channel":"open:a","data":1,"fly":1}"#).into(), 107),
+        (
+            "an unknown field of ours",
+            rpc("channel.publish", r#"{"channel":"open:a","data":1,"fly":1}"#).into(),
+            107,
+        ),
         ("no data", rpc("channel.publish", r#"{"channel":"open:a"}"#).into(), 107),
         ("no token", RefreshRequest::default().into(), 107),
         ("a token of nobody", RefreshRequest { token: "x".into() }.into(), 107),
-        ("no token for a channel", SubRefreshRequest { channel: "open:a".into(), ..Default::default() }.into(), 107),
+        (
+            "no token for a channel",
+            SubRefreshRequest { channel: "open:a".into(), ..Default::default() }.into(),
+            107,
+        ),
         ("ping", PingRequest {}.into(), 0),
     ]
 }
@@ -230,9 +259,13 @@ fn frames(framing: Framing) -> Vec<(&'static str, Vec<u8>, u16)> {
         ("connect, again", own(ConnectRequest::default().into()), 3501),
         ("something for nobody", own(SendRequest::default().into()), 3508),
         ("nothing", Vec::new(), 3501),
-        ("21 commands", ping(framing, 5).repeat(21), 3501),
+        ("one that is right, and no more", [ping(framing, 5), vec![b'x']].concat(), 3501),
         ("a flood in one frame", ping(framing, 5).repeat(300), 3013),
-        ("too large", own(publish("open:a", &json!("x".repeat(66_000)).to_string().into_bytes()).into()), 1009),
+        (
+            "too large",
+            own(publish("open:a", &json!("x".repeat(66_000)).to_string().into_bytes()).into()),
+            1009,
+        ),
     ];
     all.extend(match framing {
         Framing::Json => vec![
@@ -240,10 +273,18 @@ fn frames(framing: Framing) -> Vec<(&'static str, Vec<u8>, u16)> {
             ("an array", b"[]".to_vec(), 3501),
             ("a type that is another", br#"{"id":"5","ping":{}}"#.to_vec(), 3501),
             ("an id below 0", br#"{"id":-5,"ping":{}}"#.to_vec(), 3501),
-            ("a field twice", br#"{"id":5,"id":6,"ping":{}}"#.to_vec(), 3501),
+            (
+                "a field twice",
+                br#"{"id":5,"history":{"channel":"open:a","channel":"open:b"}}"#.to_vec(),
+                3501,
+            ),
             ("two requests", br#"{"id":5,"ping":{},"history":{"channel":"open:a"}}"#.to_vec(), 3501),
             ("cut short", br#"{"id":5,"ping":{}"#.to_vec(), 3501),
-            ("deep", format!("{{\"id\":5,\"rpc\":{{\"data\":{}1{}}}}}", "[".repeat(200), "]".repeat(200)).into(), 3501),
+            (
+                "deep",
+                format!("{{\"id\":5,\"rpc\":{{\"data\":{}1{}}}}}", "[".repeat(200), "]".repeat(200)).into(),
+                3501,
+            ),
         ],
         Framing::Protobuf => vec![
             ("no message", b"\xff\xff\xff\xff\xff\xff".to_vec(), 3501),
@@ -279,7 +320,7 @@ async fn each_wrong_frame_ends_the_session_with_its_code() {
         }
         // Many frames instead of one.
         let mut link = setting.connected(framing).await;
-        let mut flood = async {
+        let flood = async {
             for _ in 0..400 {
                 if link.frame(ping(framing, 5)).await.is_err() {
                     break;
@@ -287,7 +328,7 @@ async fn each_wrong_frame_ends_the_session_with_its_code() {
             }
             closed(&mut link).await
         };
-        let flood = tokio::time::timeout(PATIENCE, &mut std::pin::pin!(&mut flood));
+        let flood = tokio::time::timeout(PATIENCE, flood);
         assert_eq!(flood.await.unwrap(), 3013, "{framing:?}: a flood");
     }
     assert_eq!(setting.node.count("panicked"), 0);
@@ -305,7 +346,9 @@ async fn what_is_not_known_is_passed_over() {
                 br#"{"id":7}"#.to_vec(),
             ),
             // Field 99 is a varint; field 77 is a message.
-            Framing::Protobuf => (vec![7, 8, 5, 0x5a, 0, 0x98, 0x06, 1], vec![5, 8, 6, 0xea, 0x04, 0], vec![2, 8, 7]),
+            Framing::Protobuf => {
+                (vec![7, 8, 5, 0x5a, 0, 0x98, 0x06, 1], vec![5, 8, 6, 0xea, 0x04, 0], vec![2, 8, 7])
+            }
         };
         link.frame(known).await.unwrap();
         assert!(matches!(answer_to(&mut link, 5).await, Answer::Ping(_)), "{framing:?}");
@@ -313,12 +356,22 @@ async fn what_is_not_known_is_passed_over() {
             link.frame(frame).await.unwrap();
             assert_eq!(code(&answer_to(&mut link, id).await), 104, "{framing:?}: {id}");
         }
-        // Commands before the first that is wrong are carried out.
-        let mut both = ping(framing, 8);
-        both.extend(if framing == Framing::Json { b"nonsense".to_vec() } else { vec![99] });
-        link.frame(both).await.unwrap();
-        assert!(matches!(answer_to(&mut link, 8).await, Answer::Ping(_)), "{framing:?}");
-        assert_eq!(closed(&mut link).await, 3501);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_rate_the_commands_of_a_frame_are_counted() {
+    let limits = "[limits]\naccepts_per_second_per_ip = 0\nmessages_per_second = 0\nmessages_burst = 1\n";
+    let setting = Setting::start_with(limits).await;
+    for framing in FRAMINGS {
+        let mut link = setting.connected(framing).await;
+        // Four channels, and 16.
+        link.frame(ping(framing, 5).repeat(20)).await.unwrap();
+        for _ in 0..20 {
+            answer_to(&mut link, 5).await;
+        }
+        link.frame(ping(framing, 5).repeat(21)).await.unwrap();
+        assert_eq!(closed(&mut link).await, 3501, "{framing:?}");
     }
 }
 

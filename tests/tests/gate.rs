@@ -45,7 +45,7 @@ async fn every_refusal_has_its_status_and_says_why() {
     let key = "Sec-WebSocket-Key must be the base64 of 16 bytes\n";
     let elsewhere = "nothing is here; the WebSocket endpoint has another path\n";
     let origin = "this origin is not allowed\n";
-    let cases: [Case<'_>; 19] = [
+    let cases: [Case<'_>; 18] = [
         (instead(PATH, "/elsewhere"), 404, elsewhere, &[]),
         (instead("GET", "POST"), 405, "a WebSocket begins with GET\n", &[("allow", "GET")]),
         (instead("HTTP/1.1", "HTTP/1.0"), 505, "a WebSocket upgrade needs HTTP/1.1\n", &[]),

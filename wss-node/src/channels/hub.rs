@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::room::{Newcomer, Room, Seat};
+use super::room::{Room, Seat};
+use super::subscriber::Newcomer;
 use super::{AnyBroker, Channel};
 use crate::broker::answer::From;
 use crate::broker::position::{Epoch, Position};

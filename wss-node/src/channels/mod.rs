@@ -12,6 +12,7 @@ mod hub;
 mod join;
 mod namespace;
 mod room;
+mod subscriber;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub(crate) use join::{Join, Joined, Since};
 use namespace::Catalogue;
 pub(crate) use namespace::Namespace;
 use room::Caught;
-pub(crate) use room::Newcomer;
+pub(crate) use subscriber::Newcomer;
 
 /// Reads for subscribers that lost the thread, under way at the same time.
 const READS: usize = 32;

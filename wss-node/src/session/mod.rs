@@ -3,6 +3,7 @@
 
 mod checking;
 mod commands;
+mod connect;
 mod frames;
 mod life;
 mod look;
@@ -12,6 +13,7 @@ mod rpc;
 mod serve;
 mod subscribe;
 mod subscription;
+mod subscriptions;
 mod timers;
 mod token;
 mod tokens;
