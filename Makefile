@@ -1,6 +1,6 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-handshake bench-disk bench-wire deny clean-tools
+.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-handshake bench-disk bench-wire bench-fanout deny clean-tools
 
 help: ## Show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,10 @@ bench-disk: ## Publications in a second that are acknowledged after a flush (SEA
 bench-wire: ## Cost of one message in each framing of the client protocol
 	cargo build --release -p sealwire-bench --bin sealwire-bench-wire
 	target/release/sealwire-bench-wire
+
+bench-fanout: ## Publications to thousands: Sealwire, ws, Bun, Centrifugo, NATS (bench/README.md says how to install them)
+	cargo build --release -p sealwire-agent -p wss-node -p sealwire-bench --bins
+	SEALWIRE_TOOLS=target/tools target/release/sealwire-bench-fanout
 
 deny: ## Licences, banned crates and sources of dependencies
 	tests/tools/deny

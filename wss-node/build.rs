@@ -15,8 +15,8 @@ const BY_HAND: [&str; 4] =
 const SECRET: [&str; 5] =
     ["ConnectRequest", "RefreshRequest", "SubscribeRequest", "SubRefreshRequest", "TrackBatch"];
 
-/// Fields that are written even if they are not set: SDKs read them without a default.
-const ALWAYS: [&str; 9] = [
+/// Fields that are written even if they are not set: SDKs read them without a default, and 0 is an answer.
+const ALWAYS: [&str; 15] = [
     "PresenceStatsResult.num_clients",
     "PresenceStatsResult.num_users",
     "PresenceResult.presence",
@@ -26,6 +26,12 @@ const ALWAYS: [&str; 9] = [
     "ChannelsResult.channels",
     "MapReadStateResult.entries",
     "MapReadStreamResult.entries",
+    "MapStatsResult.num_keys",
+    "MapClearResult.num_keys",
+    "SubscribeResult.sessions",
+    "UnsubscribeResult.sessions",
+    "DisconnectResult.sessions",
+    "RefreshResult.sessions",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -120,6 +120,12 @@ impl Trial {
         lock(&self.acknowledged).values().sum()
     }
 
+    /// The channel.
+    #[must_use]
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
     /// What a reader has gone through so far.
     #[must_use]
     pub fn life(&self, name: &str) -> Life {
@@ -175,6 +181,14 @@ impl Trial {
 }
 
 impl Outcome {
+    /// Judges again, with one more reader.
+    #[must_use]
+    pub fn with(mut self, reader: Reader) -> Self {
+        self.record.readers.push(reader);
+        self.verdict = judge(&self.record);
+        self
+    }
+
     /// No promise is broken, nobody was left behind, and something happened at all.
     ///
     /// # Panics
@@ -244,9 +258,11 @@ fn see(reader: &mut Reader, life: &mut Life, missing: &mut usize, event: Event) 
                 "subscribed at {}/{}, recovering {}, recovered {}, {missed} missed",
                 result.epoch, result.offset, result.was_recovering, result.recovered
             ));
-            let top = Place { epoch: result.epoch, offset: result.offset };
+            let mut top = Place { epoch: result.epoch, offset: result.offset };
             *missing = 0;
             if result.was_recovering && result.recovered {
+                // The node tells where it began; every publication is one step.
+                top.offset += missed as u64;
                 reader.seen.push(Seen::Recovered { top, missed: Vec::new() });
                 *missing = missed;
             } else if reader.seen.is_empty() {
@@ -338,6 +354,35 @@ impl Publishing {
             tokio::time::sleep(AGAIN).await;
         }
     }
+}
+
+/// What an official client saw of a channel, from what it told line by line (`crate::sdk`): it tells how it came back, and
+/// then the publications, so the judge sees each of those as one that came by itself.
+#[must_use]
+pub fn told_by_sdk(name: &str, told: &[Value]) -> Reader {
+    let mut reader = Reader { name: name.to_owned(), seen: Vec::new() };
+    let mut at = Place::default();
+    for event in told {
+        if event["ev"] == "subscribed" {
+            let position = &event["at"];
+            let epoch = position["epoch"].as_str().unwrap_or_default().to_owned();
+            let top = Place { epoch, offset: position["offset"].as_u64().unwrap_or_default() };
+            if event["recovered"] == true {
+                // Where it was: what follows must go on from there.
+                at.epoch = top.epoch;
+                reader.seen.push(Seen::Recovered { top: at.clone(), missed: Vec::new() });
+                continue;
+            }
+            at = top.clone();
+            reader.seen.push(if reader.seen.is_empty() { Seen::Began(top) } else { Seen::Lost { top } });
+        } else if event["ev"] == "publication" {
+            let payload = event["data"]["p"].as_str().and_then(Payload::parse);
+            let payload = payload.unwrap_or_else(|| Payload { publisher: event["data"].to_string(), n: 0 });
+            at.offset = event["offset"].as_u64().unwrap_or_default();
+            reader.seen.push(Seen::Publication(Entry { offset: at.offset, payload }));
+        }
+    }
+    reader
 }
 
 /// The log as it is, as one more reader.

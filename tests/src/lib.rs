@@ -12,6 +12,7 @@ pub mod continuity;
 pub mod faults;
 pub mod gate;
 pub mod handshakes;
+pub mod haproxy;
 pub mod hook;
 pub mod hostile;
 pub mod inbox;

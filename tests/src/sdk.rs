@@ -134,9 +134,15 @@ impl Sdk {
     /// All events of a client of a kind so far.
     #[must_use]
     pub fn events(&self, client: &str, kind: &str) -> Vec<Value> {
+        self.all_events(client).into_iter().filter(|told| told["ev"] == kind).collect()
+    }
+
+    /// All events of a client so far.
+    #[must_use]
+    pub fn all_events(&self, client: &str) -> Vec<Value> {
         let log = self.process.log();
         let told = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        told.filter(|told| told["client"] == client && told["ev"] == kind).collect()
+        told.filter(|told| told["client"] == client).collect()
     }
 
     /// Connects a client and waits until it is; gives back its id.

@@ -50,6 +50,8 @@ pub async fn tls(tcp: TcpStream, name: &str, config: Arc<ClientConfig>) -> Resul
 /// The connection ends before that.
 pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &str) -> Result<String> {
     stream.write_all(request.as_bytes()).await?;
+    // TLS keeps what it could not write at once, as when the task has used up its turn.
+    stream.flush().await?;
     head(stream).await
 }
 

@@ -6,16 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
+use sealwire_proto::v1::agent_message::Body;
+use sealwire_proto::v1::{Halt, Resume};
+use sealwire_tests::authority::Authority;
 use sealwire_tests::client::Settings;
 use sealwire_tests::continuity::Trial;
 use sealwire_tests::faults::{End, FaultProxy, Flow, Weather};
 use sealwire_tests::process::Process;
+use sealwire_tests::scripted_agent::Scripted;
 use sealwire_tests::session::tls;
 use sealwire_tests::world::{AgentSettings, PATIENCE, World};
 use sealwire_tests::{eventually, wire};
 use wss_node::wire::Framing;
 
 const PAUSE: Duration = Duration::from_millis(8);
+/// Publishers here are in a hurry, and all clients come from one address.
+const LIMITS: &str = "[limits]\nsessions_per_ip = 0\nhandshakes_per_ip = 0\naccepts_per_second_per_ip = 0\n\
+                      messages_per_second = 100000\nmessages_burst = 100000\n";
 
 /// For a run that breaks things at random; told, so that it can be repeated.
 fn random(what: &str) -> fastrand::Rng {
@@ -46,11 +53,8 @@ impl Setting {
         let channels = world.path("channels");
         std::fs::create_dir(&channels).unwrap();
         let extra = extra.replace("DIR", &channels.display().to_string());
-        // Publishers here are in a hurry.
-        let limits = "[limits]\nsessions_per_ip = 0\nhandshakes_per_ip = 0\naccepts_per_second_per_ip = 0\n\
-                      messages_per_second = 100000\nmessages_burst = 100000\n";
         let drain = "[drain]\nwindow = \"300ms\"\ntimeout = \"1s\"\n";
-        world.configure_node("node-1", 0, &world.delivery_socket(), &format!("{limits}{extra}\n{drain}"));
+        world.configure_node("node-1", 0, &world.delivery_socket(), &format!("{LIMITS}{extra}\n{drain}"));
         let (agent, node) = (world.start_agent(), world.start_node("node-1"));
         world.proven().await;
         let tls = tls(&world.roots().await.0).unwrap();
@@ -271,4 +275,57 @@ async fn a_slow_reader_is_closed_with_3008_and_misses_nothing() {
     assert_eq!(outcome.verdict.lost, 0, "{:?}", outcome.lives);
     assert_eq!(outcome.lives["slow"].closes.get(&3008), Some(&1), "{:?}", outcome.lives["slow"].closes);
     assert!(outcome.lives["fast"].closes.is_empty(), "{:?}", outcome.lives["fast"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_breaker_is_open_nothing_is_published_and_then_nothing_is_missing() {
+    let extra = format!("{LIMITS}[breaker]\nhold = \"500ms\"\n[namespaces.default]\nhistory = 100000\n");
+    let mut scripted = Scripted::start(&extra).await;
+    let (world, ca) = (&scripted.world, Authority::new("breaker"));
+    scripted.pairing.serve(ca.bundle(world, 1, Duration::from_secs(3600))).await;
+    let tls = tls(&ca.anchors()).unwrap();
+    let settings = |framing, seed| Settings { seed, ..Settings::new(world.node_address(), &tls, framing) };
+    let mut trial = Trial::new("news", true);
+    for (name, framing) in [("ann", Framing::Json), ("bob", Framing::Protobuf)] {
+        trial.publisher(name, settings(framing, 1), PAUSE);
+    }
+    for (name, framing) in [("reader json", Framing::Json), ("reader protobuf", Framing::Protobuf)] {
+        trial.reader(name, settings(framing, 2));
+    }
+    trial.progress(10).await;
+    let admin = (world.address, 9090).into();
+    let ready = |code: u16| async move {
+        eventually("the breaker", PATIENCE, || async {
+            (wire::admin(admin, "/readyz").await.ok()?.0 == code).then_some(())
+        })
+        .await;
+    };
+    // Shorter than the hold, then longer: those who were connected are sent away.
+    for away in [false, true] {
+        let by = "operator".to_owned();
+        scripted.pairing.say(Body::Halt(Halt { by: by.clone(), reason: "a test".into() })).await;
+        ready(503).await;
+        // An answer that was on its way may have come since; then none does.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before = trial.acknowledged();
+        if away {
+            let _sent = scripted.node.line("code=1013", PATIENCE);
+            eventually("they know it", PATIENCE, || async {
+                trial.life("reader json").closes.contains_key(&1013).then_some(())
+            })
+            .await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        assert_eq!(trial.acknowledged(), before, "it halts");
+        scripted.pairing.say(Body::Resume(Resume { by })).await;
+        ready(200).await;
+        trial.progress(10).await;
+    }
+    let outcome = trial.end(Some(settings(Framing::Json, 0))).await;
+    outcome.assert_sound("breaker");
+    assert_eq!(outcome.verdict.lost, 0, "{:?}", outcome.lives);
+    for (name, life) in &outcome.lives {
+        assert_eq!(life.closes.get(&1013), Some(&1), "{name}: {:?}", life.closes);
+    }
 }

@@ -16,7 +16,7 @@ mod sessions;
 
 use std::process::Command;
 
-use scene::{KEY, Scene, signed};
+use scene::{KEY, Scene, publication, signed};
 use sealwire_proto::v1::agent_message::Body;
 use sealwire_proto::v1::{Halt, Resume};
 use sealwire_tests::process::Process;
@@ -88,4 +88,47 @@ async fn the_official_client_sees_what_is_published() {
     let received: Value = serde_json::from_str(&received).unwrap();
     assert_eq!((&received["gaps"], &received["publications"]), (&json!(0), &json!(60)), "{received}");
     assert!(client.ended(PATIENCE).success(), "{}", client.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applications_of_centrifugo_need_another_address_only() {
+    let Some(python) = tools::find("python/bin/python") else { return };
+    let scene = Scene::open("").await;
+    let (mut session, id) = scene.session().await;
+    session.subscribe("news").await.unwrap();
+    eventually("it is present", PATIENCE, || async {
+        let stats = scene.result("presence_stats", json!({"channel": "news"})).await;
+        (stats["num_clients"] == 1).then_some(())
+    })
+    .await;
+    let mut application = Command::new(python);
+    application.arg(tools::repository().join("tests/clients/python/server_api.py"));
+    application.args([&format!("{}/api", scene.base), KEY, &id]);
+    let mut application = Process::start("cent", &mut application);
+    let _told = application.line("\"told\"", PATIENCE);
+    let expected = json!([
+        ["publish", [1, 2, 2]],
+        ["broadcast", [3, 102]],
+        ["history", [2, 3, 3]],
+        ["presence", [true, 1, 1]],
+        ["channels", {"news": 1}],
+        ["info", ["node-1"]],
+        ["batch", [4, 1]],
+        ["error", 102],
+        ["unauthorized", true],
+        ["told", true],
+    ]);
+    let told = application.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(Value::Array(told), expected);
+    // What the session saw of it: each publication once, a subscription, the end of another, and its own end.
+    for n in 1..=4 {
+        assert_eq!(publication(&mut session).await["data"], json!({ "n": n }));
+    }
+    let pushes = [session.next().await.unwrap(), session.next().await.unwrap()];
+    let saw = |name: &str| pushes.iter().any(|push| push["push"].get(name).is_some());
+    assert!(saw("subscribe") && saw("unsubscribe"), "{pushes:?}");
+    application.say("");
+    let end = session.next().await.unwrap_err().to_string();
+    assert!(end.contains("4100") && end.contains("moved"), "{end}");
+    assert!(application.ended(PATIENCE).success(), "{}", application.log());
 }

@@ -59,13 +59,6 @@ pub(crate) struct Frame {
     superseding: Option<Superseding>,
 }
 
-impl Frame {
-    /// What was asked for.
-    pub(crate) const fn answer(bytes: Bytes) -> Self {
-        Self { bytes, is_publication: false, is_answer: true, superseding: None }
-    }
-}
-
 /// A publication that takes the place of an older one of the same channel and key.
 #[derive(Clone, Debug)]
 pub(crate) struct Superseding {
@@ -94,6 +87,13 @@ pub(crate) enum Next<'a> {
     Order(Order),
     /// All is written, and it is to end.
     Close(Close),
+}
+
+impl Frame {
+    /// Something that is no publication and no answer.
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self { bytes, is_publication: false, is_answer: false, superseding: None }
+    }
 }
 
 impl Queue {
@@ -151,12 +151,12 @@ impl Outbound {
 
     /// Adds a ping, or a push that is no publication.
     pub(crate) fn push(&self, bytes: Bytes) {
-        self.add(Frame { bytes, is_publication: false, is_answer: false, superseding: None });
+        self.add(Frame::new(bytes));
     }
 
     /// Adds what the session has asked for.
     pub(crate) fn answer(&self, bytes: Bytes) {
-        self.add(Frame::answer(bytes));
+        self.add(Frame { is_answer: true, ..Frame::new(bytes) });
     }
 
     /// Whether the session may begin more: who does not take answers may not ask.
@@ -166,7 +166,7 @@ impl Outbound {
 
     /// Adds a publication, and says what it makes needless.
     pub(crate) fn push_publication(&self, bytes: Bytes, superseding: Option<Superseding>) {
-        self.add(Frame { bytes, is_publication: true, is_answer: false, superseding });
+        self.add(Frame { is_publication: true, superseding, ..Frame::new(bytes) });
     }
 
     /// The session is to do something.

@@ -9,6 +9,7 @@ use sealwire_proto::anchors::AnchorError;
 use sealwire_proto::socket::ListenError;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -179,8 +180,6 @@ pub async fn run(
     let validator = Validator::new(config.server_names.clone(), config.delivery.trust_roots.as_deref())?;
     let listener = doors.own_listener(&config);
     let (node, writer) = Node::new(config, telemetry, listener)?;
-    node.channels.open(&node.config).await?;
-    let channels = node.channels.start();
     let api = Api::open(&node).await?;
 
     let (armed, mut is_armed) = watch::channel(false);
@@ -215,13 +214,18 @@ pub async fn run(
     );
 
     let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
+    let mut channels = JoinSet::new();
     let first_certificate = async {
+        // A cluster that cannot be reached is waited for.
+        node.channels.open(&node.config).await?;
+        channels = node.channels.start();
         // The receiver lives as long as this does.
         let _ = is_armed.wait_for(|armed| *armed).await;
+        doors.open(&node, &accepting, &connections)
     };
     let opened = tokio::select! {
         () = shutdown.cancelled() => Ok(()),
-        () = first_certificate => doors.open(&node, &accepting, &connections),
+        opened = first_certificate => opened,
     };
     if opened.is_ok() {
         shutdown.cancelled().await;

@@ -52,10 +52,9 @@ async fn echo_one(node: Arc<Node>, tcp: TcpStream) -> Option<()> {
                 return None;
             }
             Heard::Message(message) => {
-                let (is_text, is_data) = (message.is_text(), message.is_text() || message.is_binary());
-                let mut frames = VecDeque::new();
-                if is_data {
-                    frames.push_back(Frame::answer(message.into_payload().into()));
+                let (is_text, mut frames) = (message.is_text(), VecDeque::new());
+                if is_text || message.is_binary() {
+                    frames.push_back(Frame::new(message.into_payload().into()));
                 }
                 poll_fn(|cx| wire.poll_write(cx, &mut frames, is_text)).await.ok()?;
             }

@@ -68,8 +68,12 @@ impl Stage {
     /// One of them is not let in.
     pub async fn open(server: Server, shape: Shape) -> Result<Self> {
         let channels: Vec<String> = (0..shape.channels).map(|n| format!("fan{n}")).collect();
-        let crowd = Crowd::open(&server.target, shape.all(), &channels).await?;
-        let publisher = Publisher::open(&server.target, &channels, payload::BYTES).await?;
+        let opened = async {
+            let crowd = Crowd::open(&server.target, shape.all(), &channels).await?;
+            let publisher = Publisher::open(&server.target, &channels, payload::BYTES).await?;
+            anyhow::Ok((crowd, publisher))
+        };
+        let (crowd, publisher) = opened.await.with_context(|| format!("it says: {}", server.last_words()))?;
         let mut stage = Self { server, crowd, publisher, shape };
         stage.saturated(4, WARM_UP).await.context("warming up")?;
         Ok(stage)

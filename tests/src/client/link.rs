@@ -90,6 +90,16 @@ impl Link {
         Ok(self.socket.send(message).await?)
     }
 
+    /// Sends a message of the type that the framing has not.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn foreign(&mut self, frame: &'static str) -> anyhow::Result<()> {
+        let is_text = self.framing.is_text();
+        let message = if is_text { Message::binary(frame.as_bytes()) } else { Message::text(frame) };
+        Ok(self.socket.send(message).await?)
+    }
+
     /// The next reply or push. Pings are given back too (nothing is in them): [`Link::pong`] answers.
     ///
     /// Nothing is lost when it is not waited for to the end.

@@ -1,6 +1,7 @@
 //! Sessions of the node.
 
 use sealwire_tests::eventually;
+use sealwire_tests::session::Session;
 use sealwire_tests::world::PATIENCE;
 use serde_json::json;
 
@@ -66,4 +67,27 @@ async fn sessions_are_subscribed_counted_and_sent_away() {
     ] {
         assert_eq!(scene.error(method, body.clone()).await, code, "{method} {body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_of_tenants_have_their_full_names() {
+    let scene =
+        Scene::open("[[tenant]]\nname = \"acme\"\npath = \"/acme\"\nchannel_prefix = \"acme:\"\n").await;
+    let tls = std::sync::Arc::clone(&scene.tls);
+    let mut session = Session::upgraded(scene.world().node_address(), tls, "/acme").await.unwrap();
+    let reply = session.call("connect", json!({})).await.unwrap();
+    let id = reply["connect"]["client"].as_str().unwrap();
+    session.subscribe("news").await.unwrap();
+    // That of everybody has the same name to its clients, and is another.
+    scene.result("publish", json!({"channel": "news", "data": 1})).await;
+    scene.result("publish", json!({"channel": "acme:news", "data": 2})).await;
+    let push = session.next().await.unwrap();
+    assert_eq!((&push["push"]["channel"], &push["push"]["pub"]["data"]), (&json!("news"), &json!(2)));
+    let channels = scene.result("channels", json!({})).await;
+    assert_eq!(channels["channels"], json!({"acme:news": {"num_clients": 1}}));
+    let told = scene.result("subscribe", json!({"channel": "more", "client": id})).await;
+    assert_eq!(told["sessions"], 0, "it is not a channel of this client");
+    assert_eq!(scene.result("subscribe", json!({"channel": "acme:more", "client": id})).await["sessions"], 1);
+    let push = session.next().await.unwrap();
+    assert!(push["push"]["channel"] == "more" && push["push"]["subscribe"].is_object(), "{push}");
 }

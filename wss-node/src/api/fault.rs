@@ -187,6 +187,7 @@ pub(super) fn appended(append: Append) -> Result<(Position, bool), Fault> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::broker::position::Epoch;

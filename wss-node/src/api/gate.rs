@@ -46,7 +46,7 @@ pub(super) async fn pass(State(api): State<Arc<Api>>, mut request: Request, next
         let key = presented(request.headers());
         if !key.is_some_and(|key| keys.know(key)) {
             let what = if key.is_some() { "a wrong key" } else { "no key" };
-            api.audit("api_refused", peer.address, format!("{what} for {}", request.uri().path()));
+            api.turned_away(peer.address, format!("{what} for {}", request.uri().path()));
             return refuse(
                 Refused::Unauthorized,
                 "unauthorized: expected X-API-Key, or Authorization: apikey KEY",

@@ -22,7 +22,6 @@ mod refused;
 mod sessions;
 mod tls;
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -112,7 +111,12 @@ impl Opened {
             tasks.spawn(closed.clone().run_until_cancelled_owned(Arc::clone(keys).follow()));
         }
         let router = api.router();
-        let Some((listener, config)) = own else { return admin.merge(router) };
+        let Some((listener, config)) = own else {
+            if api.config.insecure {
+                tracing::warn!("api.insecure: keys of applications cross the network in clear");
+            }
+            return admin.merge(router);
+        };
         let gate = tls::Gate { api, config };
         tasks.spawn(http_server::serve(listener, gate, router, closed.clone()));
         admin
@@ -184,8 +188,10 @@ impl Api {
         if name.is_empty() {
             return Err(Fault::bad("channel is missing"));
         }
-        let most = self.node.config.session.channel_name_bytes;
-        if name.len() > most {
+        let config = &self.node.config;
+        let prefixes = config.tenant.iter().map(|tenant| tenant.channel_prefix.len());
+        if name.len() > config.session.channel_name_bytes + prefixes.max().unwrap_or_default() {
+            let most = config.session.channel_name_bytes;
             return Err(Fault::bad(format!("channel: longer than session.channel_name_bytes, {most}")));
         }
         self.node.channels.find(name).ok_or_else(|| Fault::unknown_channel(name))
@@ -206,18 +212,17 @@ impl Api {
         self.node.counters.api.refused(why);
     }
 
-    /// Records a decision about somebody who asked.
-    fn audit(&self, what: &'static str, peer: SocketAddr, detail: impl Display) {
+    /// Records that somebody was not let in, once in a while for each address.
+    fn turned_away(&self, peer: SocketAddr, detail: String) {
         let address = peer.ip().to_canonical();
-        // A port that is scanned is told once in a while.
-        if what != "api_refused" || self.node.limits.may_tell(address, Instant::now()) {
+        if self.node.limits.may_tell(address, Instant::now()) {
             self.node.audit.record(&Entry {
-                what,
+                what: "api_refused",
                 address: Some(address),
                 session: None,
                 user: None,
                 tenant: None,
-                detail: detail.to_string(),
+                detail,
             });
         }
     }

@@ -73,7 +73,7 @@ impl Welcome for Gate {
     async fn welcome(&self, tcp: TcpStream, address: SocketAddr) -> Option<(Self::Stream, Peer)> {
         let refused = |why: &str| {
             self.api.refused(Refused::Handshake);
-            self.api.audit("api_refused", address, format!("api.address: {why}"));
+            self.api.turned_away(address, format!("api.address: {why}"));
             None
         };
         let accept = TlsAcceptor::from(Arc::clone(&self.config)).accept(tcp);

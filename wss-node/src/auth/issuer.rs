@@ -113,8 +113,62 @@ pub(super) async fn body(request: RequestBuilder, max_bytes: usize) -> Result<Ve
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls_pki_types::PrivatePkcs8KeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_a_server_below_the_configured_roots_is_believed() {
+        let (own, other) = (authority(), authority());
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &own).unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![certificate.der().clone()],
+                    PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+                )
+                .unwrap();
+        let acceptor = TlsAcceptor::from(std::sync::Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/jwks", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                // A client that does not trust it ends the handshake.
+                let Ok(mut tls) = acceptor.accept(tcp).await else { continue };
+                let mut request = [0; 1024];
+                let _ = tls.read(&mut request).await;
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nkeys";
+                let _ = tls.write_all(answer).await;
+                let _ = tls.shutdown().await;
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let asked = |name: &str, root: &CertifiedIssuer<'static, KeyPair>| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, root.pem()).unwrap();
+            let http = Http::new(&url, Some(&path), Duration::from_secs(10)).unwrap();
+            async move { body(http.get(), 100).await }
+        };
+        assert_eq!(asked("own.pem", &own).await.unwrap(), b"keys");
+        let refused = asked("other.pem", &other).await.unwrap_err();
+        assert!(refused.to_lowercase().contains("certificate"), "{refused}");
+    }
 
     #[test]
     fn secrets_leave_the_machine_over_tls_only() {

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{AnyBroker, Channels};
 use crate::broker::disk::{DiskBroker, OpenError};
-use crate::broker::jetstream::{ConnectError, JetStreamBroker, JetStreamPresence};
+use crate::broker::jetstream::{ConnectError, JetStreamBroker, JetStreamPresence, Options};
 use crate::config::{Config, Durability};
 
 /// A broker cannot be used.
@@ -27,14 +28,27 @@ pub enum BrokerError {
     Cut(#[from] tokio::task::JoinError),
 }
 
+/// Between two tries to reach a cluster: after a power cut its servers take some time to agree on leaders.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+async fn connect(
+    channels: &Channels,
+    options: &Options,
+) -> Result<(JetStreamBroker, JetStreamPresence), ConnectError> {
+    let (budget, hub) = (Arc::clone(&channels.budget), Arc::clone(&channels.hub));
+    let broker = JetStreamBroker::connect(options, budget, hub, Arc::clone(&channels.clock)).await?;
+    Ok((broker, JetStreamPresence::connect(options).await?))
+}
+
+/// Waits for a cluster that cannot be reached; other troubles are errors.
 pub(super) async fn open(channels: &Channels, config: &Config) -> Result<(), BrokerError> {
-    let deliveries = || Arc::clone(&channels.hub) as Arc<dyn crate::broker::Deliveries>;
     if channels.catalogue.wants(Durability::Disk)
         && let Some(path) = config.broker.directory.clone()
     {
-        let (budget, deliveries) = (Arc::clone(&channels.budget), deliveries());
+        let (budget, hub) = (Arc::clone(&channels.budget), Arc::clone(&channels.hub));
         let (clock, directory) = (Arc::clone(&channels.clock), path.clone());
-        let opening = move || DiskBroker::open(&directory, budget, deliveries, clock);
+        let opening = move || DiskBroker::open(&directory, budget, hub, clock);
         let broker = tokio::task::spawn_blocking(opening).await?;
         let broker = broker.map_err(|source| BrokerError::Disk { path, source })?;
         let _ = channels.disk.set(AnyBroker::Disk(Arc::new(broker)));
@@ -42,11 +56,23 @@ pub(super) async fn open(channels: &Channels, config: &Config) -> Result<(), Bro
     if channels.catalogue.wants(Durability::Cluster)
         && let Some(nats) = &config.broker.nats
     {
-        let (options, budget) = (nats.options(), Arc::clone(&channels.budget));
-        let clock = Arc::clone(&channels.clock);
-        let broker = JetStreamBroker::connect(&options, budget, deliveries(), clock).await?;
-        let _ = channels.cluster.set(AnyBroker::Cluster(Arc::new(broker)));
-        let _ = channels.cluster_presence.set(JetStreamPresence::connect(&options).await?);
+        let options = nats.options();
+        let mut wait = FIRST_WAIT;
+        loop {
+            match connect(channels, &options).await {
+                Ok((broker, presence)) => {
+                    let _ = channels.cluster.set(AnyBroker::Cluster(Arc::new(broker)));
+                    let _ = channels.cluster_presence.set(presence);
+                    break;
+                }
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(%error, again_in = ?wait, "broker.nats: the cluster cannot be used yet; not ready until it can");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio_websockets::{ClientBuilder, CloseCode, Message, WebSocketStream};
 
@@ -279,4 +279,22 @@ async fn whatever_way_it_ends_all_is_given_back() {
     node.stopping.cancel();
     assert_eq!(session.code().await, Some(3001));
     session.ended("the node stops").await;
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_little_all_the_time_is_not_stalled() {
+    let node = node("[session]\nwrite_timeout = \"1s\"\n");
+    let mut session = Running::start(&node).await;
+    publication(&node, 20_000).await;
+    // As over a narrow line: each part in time, all of it in twice that.
+    let (mut part, mut taken) = ([0; 2000], 0);
+    while taken < 20_000 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let read = session.client.get_mut().read(&mut part).await.unwrap();
+        assert!(read > 0, "closed after {taken} bytes");
+        taken += read;
+    }
+    // And then nothing any more.
+    publication(&node, 20_000).await;
+    session.stalled("a reader that takes nothing").await;
 }

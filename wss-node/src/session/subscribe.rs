@@ -221,6 +221,11 @@ impl Asker {
         } else {
             (String::new(), 0)
         };
+        // SDKs count on from the place that they came back from with each publication that they give to the application: one
+        // that stops in between must not be past what it was not given.
+        let is_catching_up =
+            config.kind == Kind::Stream && joined.recovered == Some(true) && !publications.is_empty();
+        let offset = if is_catching_up { request.offset } else { offset };
         let ttl = expires.map(|end| super::life::seconds_until(end, Timestamp::now()));
         Ok(SubscribeResult {
             expires: ttl.is_some(),

@@ -97,6 +97,13 @@ impl Server {
         }
     }
 
+    /// The end of its log.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let log = self.process().log();
+        log[log.floor_char_boundary(log.len().saturating_sub(2000))..].to_owned()
+    }
+
     fn other(place: server::Place, server: server::Server, target: Target) -> Self {
         Self { target, running: Running::Other(server), _world: place.world }
     }

@@ -74,10 +74,11 @@ impl Log {
         let found = info.config.metadata.get(PARTITIONS).map_or("none", String::as_str);
         if found != names.partitions().to_string() {
             let ours = names.partitions();
-            return Err(failed(format!(
+            let what = format!(
                 "it was made for {found} partitions, the configuration has {ours}: set broker.nats.partitions to \
                  what it was, or another broker.nats.prefix"
-            )));
+            );
+            return Err(ConnectError::Mismatch { stream: name, what });
         }
         Ok(Self { stream, client: client.clone(), context, names: names.clone() })
     }

@@ -82,6 +82,22 @@ pub enum ConnectError {
         /// What is the matter.
         what: String,
     },
+    /// A stream is there, and is not what the configuration says.
+    #[error("stream {stream}: {what}")]
+    Mismatch {
+        /// Which one.
+        stream: String,
+        /// What differs, and what to do.
+        what: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether it may be otherwise later, without anybody's doing.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Stream { .. })
+    }
 }
 
 impl Options {

@@ -1,0 +1,77 @@
+"""Runs the blocks of docs/deploy-vm.md in order, on a machine that is thrown away: /etc, /usr and /var under an overlay, a
+/run and a network of its own. `systemctl` is the stand-in beside this file."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+BIN = Path(os.environ["SEALWIRE_BIN"]).resolve()
+
+
+def run(*command):
+    subprocess.run([str(it) for it in command], check=True, timeout=60)
+
+
+def throwaway():
+    """Mounts; nobody outside of this namespace sees them, and they end with it."""
+    upper = Path(tempfile.mkdtemp(prefix="vm-", dir="/tmp"))
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "tmpfs", "tmpfs", upper)
+    for name in ("etc", "usr", "var"):
+        for part in ("upper", "work"):
+            (upper / name / part).mkdir(parents=True)
+        options = f"lowerdir=/{name},upperdir={upper}/{name}/upper,workdir={upper}/{name}/work"
+        run("mount", "-t", "overlay", "overlay", "-o", options, f"/{name}")
+    run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+    run("ip", "link", "set", "lo", "up")
+    return upper
+
+
+def blocks():
+    return re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/deploy-vm.md").read_text(), re.M | re.S)
+
+
+def main():
+    place = throwaway()
+    work = place / "repository"
+    (work / "target/release").mkdir(parents=True)
+    (work / "packaging").symlink_to(ROOT / "packaging")
+    for program in ("sealwire", "wss-node"):
+        (work / "target/release" / program).symlink_to(BIN / program)
+    tools = place / "tools"
+    tools.mkdir()
+    shutil.copy(HERE / "systemctl", tools / "systemctl")
+    environment = {"PATH": f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(work), "LANG": "C.UTF-8"}
+    all_blocks = blocks()
+    assert len(all_blocks) >= 5, "docs/deploy-vm.md has lost its commands"
+    for block in all_blocks:
+        done = subprocess.run(
+            ["bash", "-euxo", "pipefail", "-c", block], cwd=work, env=environment, capture_output=True, text=True, timeout=180
+        )
+        if done.returncode:
+            for log in sorted(Path("/run").glob("*.log")):
+                print(f"-- {log.name}\n{log.read_text()}", file=sys.stderr)
+            sys.exit(f"failed with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        judge(block, done.stdout)
+    assert Path("/var/lib/sealwire/live/web/privkey.pem").exists(), "removal took the keys"
+
+
+def judge(block, said):
+    """What the page promises of some blocks."""
+    if "sealwire status" in block:
+        assert re.search(r"^web +#2 +done .*proven on 1 node", said, re.M), said
+        for path, user in (("/var/lib/sealwire", "sealwire"), ("/var/lib/wss-node", "wss-node")):
+            assert Path(path).owner() == user and Path(path).stat().st_mode & 0o777 == 0o700, path
+        users = {line.split()[0] for line in subprocess.run(
+            ["ps", "-eo", "user:32,comm"], capture_output=True, text=True, check=True).stdout.splitlines()
+            if line.split()[-1] in ("sealwire", "wss-node")}
+        assert users == {"sealwire", "wss-node"}, users
+
+
+main()
