@@ -18,7 +18,7 @@ ROOT = HERE.parent.parent
 CHART, LIBRARY = ROOT / "charts/sealwire", ROOT / "charts/sealwire-sidecar"
 EXAMPLE, KUSTOMIZE = ROOT / "charts/examples/own-deployment", ROOT / "charts/kustomize/example"
 TOOLS, BIN = Path(os.environ["SEALWIRE_TOOLS"]), Path(os.environ["SEALWIRE_BIN"])
-# The oldest that has native sidecars switched on, and the newest that the schemas know.
+# As tests/tools/install has schemas of: the oldest with native sidecars switched on, and the newest.
 VERSIONS = ("1.29.0", "1.37.0")
 failures = 0
 
@@ -49,11 +49,10 @@ def template(chart, *arguments, version=VERSIONS[-1]):
 
 
 def kubeconform(text, version, what):
-    schemas = next((TOOLS / "charts/lib").glob("python3*/site-packages/kubernetes_validate/kubernetes-json-schema"))
     at = "{{ .ResourceKind }}{{ .KindSuffix }}.json"
     code, out, err = run(
         TOOLS / "bin/kubeconform", "-strict", "-summary", "-kubernetes-version", version,
-        "-schema-location", f"{schemas}/v{version}-local-strict/{at}", "-schema-location", f"{TOOLS}/charts/crds/{at}",
+        "-schema-location", f"{TOOLS}/charts/schemas/{version}/{at}", "-schema-location", f"{TOOLS}/charts/crds/{at}",
         text=text,
     )
     found = re.search(r"Valid: (\d+), Invalid: 0, Errors: 0, Skipped: 0", out)

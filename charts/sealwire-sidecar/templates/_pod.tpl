@@ -45,8 +45,10 @@ args: [run]
 {{- with $values.env }}
 env: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- $http01 := include "sealwire-sidecar.usesHttp01" $values.config }}
+{{- if or $http01 $values.metrics.enabled }}
 ports:
-  {{- if include "sealwire-sidecar.usesHttp01" $values.config }}
+  {{- if $http01 }}
   - name: http01
     containerPort: {{ int $values.http01.port }}
   {{- end }}
@@ -54,6 +56,7 @@ ports:
   - name: agent-metrics
     containerPort: {{ int $values.metrics.port }}
   {{- end }}
+{{- end }}
 # The server starts once there is a certificate. `inspect NAME` fails until then.
 startupProbe:
   exec:
