@@ -191,6 +191,9 @@ def value_sets():
             check(code == 0, f"{what}: helm template", err)
             if code == 0:
                 kinds |= {it["kind"] for it in judge(out, version, what)}
+        code, out, err = run(TOOLS / "bin/helm", "install", "edge", CHART, "--namespace", "prod", "--dry-run=client", "--values", values)
+        notes = out.partition("NOTES:")[2]
+        check(code == 0 and "node(s) for" in notes and "<no value>" not in notes, f"{values.name}: notes", err + notes)
         print(f"{values.name}: looked at", flush=True)
     wanted = {"StatefulSet", "Service", "Ingress", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy",
               "PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap", "ServiceAccount", "Pod"}
