@@ -102,7 +102,7 @@ fn subscribe(channel: &str) -> SubscribeRequest {
 fn publish(channel: &str, data: &[u8]) -> PublishRequest {
     PublishRequest {
         channel: channel.to_owned(),
-        data: Bytes::copy_from_slice(data).into(),
+        data: Bytes::copy_from_slice(data),
         ..Default::default()
     }
 }
@@ -118,7 +118,7 @@ fn filter(cmp: &str) -> Option<FilterNode> {
 }
 
 fn rpc(method: &str, data: &str) -> RpcRequest {
-    RpcRequest { method: method.to_owned(), data: Bytes::copy_from_slice(data.as_bytes()).into() }
+    RpcRequest { method: method.to_owned(), data: Bytes::copy_from_slice(data.as_bytes()) }
 }
 
 /// One after the other in one session, with the code of the error that each gets.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sealwire_bench::descriptors;
 use sealwire_bench::prober::{Handshakes, Prober, Seen};
 use sealwire_bench::sample::{Sample, millis, ratio};
