@@ -100,11 +100,7 @@ fn subscribe(channel: &str) -> SubscribeRequest {
 }
 
 fn publish(channel: &str, data: &[u8]) -> PublishRequest {
-    PublishRequest {
-        channel: channel.to_owned(),
-        data: Bytes::copy_from_slice(data),
-        ..Default::default()
-    }
+    PublishRequest { channel: channel.to_owned(), data: Bytes::copy_from_slice(data), ..Default::default() }
 }
 
 fn history(channel: &str, limit: i32, epoch: &str) -> HistoryRequest {

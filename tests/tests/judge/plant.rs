@@ -152,7 +152,7 @@ fn epoch(record: &Record, reader: usize, index: usize) -> String {
         Seen::Began(top) | Seen::Recovered { top, .. } | Seen::Lost { top } => Some(&top.epoch),
         Seen::Publication(_) => None,
     });
-    epochs.cloned().next().unwrap_or_default()
+    epochs.next().cloned().unwrap_or_default()
 }
 
 /// A retry that was taken for a new publication.
