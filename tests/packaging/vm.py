@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,7 +19,8 @@ def run(*command):
 
 def throwaway():
     """Mounts; nobody outside of this namespace sees them, and they end with it."""
-    upper = Path(tempfile.mkdtemp(prefix="vm-", dir="/tmp"))
+    upper = Path(sys.argv[1])
+    upper.mkdir()
     run("mount", "--make-rprivate", "/")
     run("mount", "-t", "tmpfs", "tmpfs", upper)
     for name in ("etc", "usr", "var"):

@@ -71,6 +71,12 @@ impl Process {
         self.log.lines().join("\n")
     }
 
+    /// The lines that it has written so far, without so many of the first.
+    #[must_use]
+    pub fn lines_after(&self, count: usize) -> Vec<String> {
+        self.log.lines().get(count..).unwrap_or_default().to_vec()
+    }
+
     /// How many lines contain `text`.
     #[must_use]
     pub fn count(&self, text: &str) -> usize {

@@ -1,9 +1,9 @@
 //! An official client in a process of its own, driven line by line (tests/clients): it does what it is told, and tells
 //! what an application would see.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -27,12 +27,14 @@ pub enum Maker {
 #[derive(Debug)]
 pub struct Sdk {
     process: Process,
-    next: AtomicU64,
-    heard: Heard,
+    next: u64,
+    /// Lines that were read.
+    read: usize,
+    answers: HashMap<u64, Value>,
+    events: Vec<Value>,
+    /// How far the events of each kind were looked at.
+    heard: HashMap<String, usize>,
 }
-
-/// How far the events of each kind were looked at.
-type Heard = std::collections::HashMap<String, usize>;
 
 impl Sdk {
     /// Starts it; `None` if it is not installed (never in CI).
@@ -55,16 +57,44 @@ impl Sdk {
         };
         command.args(["--url", url, "--ca"]).arg(root);
         let process = Process::start(&format!("{maker:?}"), &mut command);
-        Some(Self { process, next: AtomicU64::new(1), heard: Heard::new() })
+        let (answers, events, heard) = (HashMap::new(), Vec::new(), HashMap::new());
+        Some(Self { process, next: 1, read: 0, answers, events, heard })
     }
 
     /// Tells it to do something and does not wait; gives back the number of the order.
     pub fn order(&mut self, what: &str, mut with: Value) -> u64 {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.next;
+        self.next += 1;
         with["id"] = id.into();
         with["do"] = what.into();
         self.process.say(&with.to_string());
         id
+    }
+
+    /// Takes in what was told since.
+    fn read(&mut self) {
+        let lines = self.process.lines_after(self.read);
+        self.read += lines.len();
+        // What is no JSON is for whoever reads the log of a failure.
+        for told in lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            match told["re"].as_u64() {
+                Some(id) => drop(self.answers.insert(id, told)),
+                None => self.events.push(told),
+            }
+        }
+    }
+
+    /// Reads until there is what is looked for.
+    fn until<T>(&mut self, what: &str, mut find: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.read();
+            if let Some(found) = find(self) {
+                return found;
+            }
+            assert!(Instant::now() < end, "not told within {PATIENCE:?}: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for what became of an order.
@@ -74,9 +104,8 @@ impl Sdk {
     ///
     /// # Panics
     /// When it says nothing.
-    pub fn answer(&self, id: u64) -> Result<Value, Value> {
-        let line = self.process.line(&format!("{{\"re\":{id},"), PATIENCE);
-        let mut told: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    pub fn answer(&mut self, id: u64) -> Result<Value, Value> {
+        let mut told = self.until(&format!("the end of order {id}"), |sdk| sdk.answers.remove(&id));
         match told.get("error") {
             Some(error) => Err(error.clone()),
             None => Ok(told["ok"].take()),
@@ -107,23 +136,17 @@ impl Sdk {
     /// # Panics
     /// When there is none, with all that was told.
     pub fn event(&mut self, client: &str, kinds: &[&str]) -> Value {
-        let end = Instant::now() + PATIENCE;
         let name = format!("{client} {kinds:?}");
-        let mut at = self.heard.get(&name).copied().unwrap_or(0);
-        loop {
-            let log = self.process.log();
-            for line in log.lines().skip(at) {
-                at += 1;
-                let Ok(told) = serde_json::from_str::<Value>(line) else { continue };
-                let is_of = told["client"] == client && kinds.iter().any(|kind| told["ev"] == *kind);
-                if is_of {
-                    self.heard.insert(name, at);
-                    return told;
+        self.until(&name, |sdk| {
+            let at = sdk.heard.entry(name.clone()).or_default();
+            while let Some(told) = sdk.events.get(*at) {
+                *at += 1;
+                if told["client"] == client && kinds.iter().any(|kind| told["ev"] == *kind) {
+                    return Some(told.clone());
                 }
             }
-            assert!(Instant::now() < end, "{client} told no {kinds:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            None
+        })
     }
 
     /// The data of the next publications of a client, that many.
@@ -132,17 +155,14 @@ impl Sdk {
     }
 
     /// All events of a client of a kind so far.
-    #[must_use]
-    pub fn events(&self, client: &str, kind: &str) -> Vec<Value> {
+    pub fn events(&mut self, client: &str, kind: &str) -> Vec<Value> {
         self.all_events(client).into_iter().filter(|told| told["ev"] == kind).collect()
     }
 
     /// All events of a client so far.
-    #[must_use]
-    pub fn all_events(&self, client: &str) -> Vec<Value> {
-        let log = self.process.log();
-        let told = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        told.filter(|told| told["client"] == client).collect()
+    pub fn all_events(&mut self, client: &str) -> Vec<Value> {
+        self.read();
+        self.events.iter().filter(|told| told["client"] == client).cloned().collect()
     }
 
     /// Connects a client and waits until it is; gives back its id.

@@ -326,6 +326,11 @@ async fn while_the_breaker_is_open_nothing_is_published_and_then_nothing_is_miss
     outcome.assert_sound("breaker");
     assert_eq!(outcome.verdict.lost, 0, "{:?}", outcome.lives);
     for (name, life) in &outcome.lives {
-        assert_eq!(life.closes.get(&1013), Some(&1), "{name}: {:?}", life.closes);
+        // Whose upgrade was under way when it halted once more is sent away once more.
+        assert!(
+            life.closes.get(&1013).is_some_and(|times| (1..=2).contains(times)),
+            "{name}: {:?}",
+            life.closes
+        );
     }
 }

@@ -81,20 +81,26 @@ async fn every_refusal_has_its_status_and_says_why() {
         assert_eq!(answer.header("connection"), Some("close"), "{request}");
     }
 
-    for lines in [
-        ["Origin: https://a.b.shop.test", "Sec-WebSocket-Protocol: mqtt, centrifuge-json"].as_slice(),
-        &["Sec-WebSocket-Origin: https://app.test:443", "Sec-WebSocket-Protocol: centrifuge-json"],
-        &["Sec-WebSocket-Protocol: centrifuge-protobuf, centrifuge-json"],
+    for (lines, spoken) in [
+        (
+            ["Origin: https://a.b.shop.test", "Sec-WebSocket-Protocol: mqtt, centrifuge-json"].as_slice(),
+            "centrifuge-json",
+        ),
+        (
+            &["Sec-WebSocket-Origin: https://app.test:443", "Sec-WebSocket-Protocol: centrifuge-json"],
+            "centrifuge-json",
+        ),
+        (&["Sec-WebSocket-Protocol: centrifuge-protobuf, centrifuge-json"], "centrifuge-protobuf"),
     ] {
         let answer = gate.asker.upgrade(PATH, lines).await.unwrap();
-        check(&answer, 101, "", &[("sec-websocket-protocol", "centrifuge-json")]);
+        check(&answer, 101, "", &[("sec-websocket-protocol", spoken)]);
     }
 
     let browsers = gate.asker.upgrade("/browsers", &[]).await.unwrap();
     check(&browsers, 403, "Origin is missing\n", &[]);
     // Without origins of its own the tenant lets in pages of the very host.
     let own = gate.asker.upgrade("/browsers", &["Origin: https://node.test"]).await.unwrap();
-    check(&own, 403, "a subprotocol is required: offer centrifuge-json\n", &[]);
+    check(&own, 403, "a subprotocol is required: offer centrifuge-json or centrifuge-protobuf\n", &[]);
     let lines = ["Origin: https://node.test", "Sec-WebSocket-Protocol: centrifuge-json"];
     check(&gate.asker.upgrade("/browsers", &lines).await.unwrap(), 101, "", &[]);
     check(&gate.asker.upgrade("/browsers", &[good]).await.unwrap(), 403, origin, &[]);

@@ -25,6 +25,7 @@ async fn official(maker: Maker) {
         channels::presence(&mut scene, framing);
         channels::procedures(&mut scene, framing);
         channels::values(&mut scene, framing).await;
+        channels::slow(&mut scene, framing);
         tokens::subscriptions_by_the_node(&mut scene, framing).await;
         tokens::refresh(&mut scene, framing);
         // Release 0.7 of the client for Python has no maps.

@@ -2,7 +2,6 @@
 //! nothing to do meanwhile.
 
 use anyhow::{Context, Result};
-use sealwire_proto::validate::sha256;
 use sealwire_tests::process::Process;
 use sealwire_tests::wire;
 use sealwire_tests::world::{AgentSettings, World};

@@ -1,6 +1,7 @@
 //! Streams and values.
 
-use sealwire_tests::faults::End;
+use sealwire_tests::faults::{End, Flow, Weather};
+use sealwire_tests::world::PATIENCE;
 use serde_json::{Value, json};
 
 use super::scene::Scene;
@@ -213,4 +214,39 @@ pub(super) async fn values(scene: &mut Scene, framing: &str) {
     [seller, buyer, late]
         .into_iter()
         .for_each(|name| drop(sdk.does("disconnect", json!({ "client": name }))));
+}
+
+/// Who does not read is closed with 3008, comes back by itself, and has all.
+pub(super) fn slow(scene: &mut Scene, framing: &str) {
+    let channel = format!("slow:{framing}");
+    let [writer, reader] = ["hasty", "slow"].map(|name| format!("{name} {framing}"));
+    let connect = scene.by_proxy(framing);
+    let sdk = &mut scene.sdk;
+    sdk.connect(&writer, json!({ "framing": framing }));
+    sdk.subscribe(&writer, &channel, "stream", &json!({}));
+    let id = sdk.connect(&reader, connect);
+    sdk.subscribe(&reader, &channel, "stream", &json!({ "recoverable": true }));
+    scene.proxy.weather(Weather { to_client: Flow::Held, ..Weather::default() });
+    let told = |node: &sealwire_tests::process::Process| {
+        node.log().lines().any(|line| line.contains(&id) && line.contains("code=3008"))
+    };
+    let end = std::time::Instant::now() + PATIENCE;
+    let mut published = 0;
+    // First the buffers of the kernel are filled, then the session's queue.
+    while !told(&scene.node) {
+        assert!(std::time::Instant::now() < end, "after {published} the node has not closed it");
+        published += 1;
+        let data = json!({ "n": published, "text": "x".repeat(40_000) });
+        sdk.does("publish", json!({ "client": writer, "channel": channel, "data": data }));
+    }
+    scene.proxy.weather(Weather::default());
+    let why = sdk.event(&reader, &["connecting"]);
+    let why = if why["code"] == 0 { sdk.event(&reader, &["connecting"]) } else { why };
+    assert_eq!(why["code"], 3008, "{why}");
+    let told = sdk.event(&reader, &["subscribed"]);
+    assert_eq!((&told["wasRecovering"], &told["recovered"]), (&json!(true), &json!(true)), "{told}");
+    for n in 1..=published {
+        assert_eq!(sdk.event(&reader, &["publication"])["data"]["n"], n);
+    }
+    [writer, reader].into_iter().for_each(|name| drop(sdk.does("disconnect", json!({ "client": name }))));
 }

@@ -13,13 +13,15 @@ const NAMESPACES: &str = "\
 [namespaces.room]\npresence = true\njoin_leave = true\n\
 [namespaces.price]\nkind = \"value\"\ndelta = true\n\
 [namespaces.feed]\ndelta = true\n\
-[namespaces.board]\nkind = \"map\"\nhistory = 200\n";
+[namespaces.slow]\nhistory = 100000\nrecovery_limit = 100000\nretained_bytes = 100000000\n\
+[namespaces.board]\nkind = \"map\"\nhistory = 200\n\
+[session]\noutbound_queue_bytes = 131072\n";
 
 pub(super) struct Scene {
     pub(super) sdk: Sdk,
     pub(super) proxy: FaultProxy,
     pub(super) issuer: Issuer,
-    node: Process,
+    pub(super) node: Process,
     _agent: Process,
     _world: World,
 }
