@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sealwire_bench::descriptors;
 use sealwire_bench::fanout::{MAP_NAMESPACES, Peer, Shape, Stage, Storm, Table, map, storm};
 use sealwire_bench::sample::{Sample, millis, ratio};
 
@@ -84,7 +84,7 @@ impl Plan {
 
 async fn run() -> Result<()> {
     let mut plan = Plan::read()?;
-    allow_descriptors(TEN_THOUSAND.all() as u64 + SPARE_DESCRIPTORS)?;
+    descriptors::allow(TEN_THOUSAND.all() as u64 + SPARE_DESCRIPTORS)?;
     println!("{} rounds by turns, {:?} for each number; medians", plan.rounds, plan.stretch);
     if plan.wants("thousand") {
         thousand(&mut plan).await?;
@@ -223,17 +223,4 @@ fn number<N: FromStr<Err: std::fmt::Display>>(name: &str, or: N) -> Result<N> {
         Ok(text) => text.parse().map_err(|error| anyhow!("{name}: {error}")),
         Err(_) => Ok(or),
     }
-}
-
-/// Raises the soft limit of open files, which processes started from here inherit.
-fn allow_descriptors(needed: u64) -> Result<()> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    ensure!(
-        maximum.is_none_or(|most| most >= needed),
-        "ulimit -Hn is too low: {needed} open files are needed"
-    );
-    if current.is_some_and(|now| now < needed) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })?;
-    }
-    Ok(())
 }

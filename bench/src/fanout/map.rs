@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::asker::Asker;
 use super::client::Target;
+use super::payload;
 use super::peers::Server;
-use super::{payload, processor};
+use crate::cpu;
 use crate::sample::Sample;
 
 /// A namespace in which all changes stay in the log.
@@ -53,7 +54,7 @@ pub async fn map(server: &Server, keys: usize, changed: usize, times: usize) -> 
     let sets_per_second = keys as f64 / began.elapsed().as_secs_f64();
 
     let (mut snapshot, mut place) = (Vec::new(), Value::Null);
-    let before = processor::time(pid)?;
+    let before = cpu::of(pid)?;
     for _ in 0..times {
         let began = Instant::now();
         let (seen, end) = take(target, json!({ "phase": STATE })).await?;
@@ -61,20 +62,20 @@ pub async fn map(server: &Server, keys: usize, changed: usize, times: usize) -> 
         ensure!(seen.len() == keys, "{} of {keys} keys came", seen.len());
         place = end;
     }
-    let snapshot_server = (processor::time(pid)? - before).div_f64(times as f64);
+    let snapshot_server = (cpu::of(pid)? - before).div_f64(times as f64);
 
     set(&mut publisher, 0..changed).await?;
     let recover =
         json!({ "phase": STREAM, "recover": true, "epoch": place["epoch"], "offset": place["offset"] });
     let mut catch_up = Vec::new();
-    let before = processor::time(pid)?;
+    let before = cpu::of(pid)?;
     for _ in 0..times {
         let began = Instant::now();
         let (seen, _) = take(target, recover.clone()).await?;
         catch_up.push(began.elapsed());
         ensure!(seen.len() == changed, "{} of {changed} changes came", seen.len());
     }
-    let catch_up_server = (processor::time(pid)? - before).div_f64(times as f64);
+    let catch_up_server = (cpu::of(pid)? - before).div_f64(times as f64);
     Ok(Map {
         sets_per_second,
         snapshot: snapshot.into_iter().collect(),

@@ -9,7 +9,6 @@ mod histogram;
 mod map;
 mod payload;
 mod peers;
-mod processor;
 mod publisher;
 mod stage;
 mod storm;

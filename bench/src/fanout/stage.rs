@@ -8,8 +8,8 @@ use super::client::Target;
 use super::crowd::{Crowd, guest};
 use super::payload;
 use super::peers::Server;
-use super::processor;
 use super::publisher::Publisher;
+use crate::cpu;
 
 /// Before what counts: caches, and code that is compiled while it runs.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -144,7 +144,7 @@ impl Stage {
     }
 
     fn times(&self) -> Result<(Duration, Duration)> {
-        Ok((processor::time(self.server.process().pid())?, processor::time(std::process::id())?))
+        Ok((cpu::of(self.server.process().pid())?, cpu::of(std::process::id())?))
     }
 }
 

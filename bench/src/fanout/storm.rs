@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 
 use super::asker::Asker;
 use super::client::Target;
+use super::payload;
 use super::peers::Server;
-use super::{payload, processor};
+use crate::cpu;
 use crate::sample::Sample;
 
 const CHANNEL: &str = "storm";
@@ -66,7 +67,7 @@ pub async fn storm(server: &Server, clients: usize, missed: u64) -> Result<Storm
     tokio::time::sleep(CALM).await;
 
     let pid = server.process().pid();
-    let before = [processor::time(pid)?, processor::time(std::process::id())?];
+    let before = [cpu::of(pid)?, cpu::of(std::process::id())?];
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
@@ -94,8 +95,8 @@ pub async fn storm(server: &Server, clients: usize, missed: u64) -> Result<Storm
     Ok(Storm {
         back: times.into_iter().collect(),
         failed,
-        server: each(processor::time(pid)?, before[0]),
-        loader: each(processor::time(std::process::id())?, before[1]),
+        server: each(cpu::of(pid)?, before[0]),
+        loader: each(cpu::of(std::process::id())?, before[1]),
     })
 }
 
