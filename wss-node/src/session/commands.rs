@@ -51,8 +51,7 @@ pub(crate) struct Commands {
     connecting: bool,
     /// A token that is being checked; boxed, for it is seldom there.
     pub(super) checking: Option<Box<Checking>>,
-    /// In boxes: the smallest table has places for four, and most clients have one.
-    pub(super) subscriptions: HashMap<Arc<str>, Box<Subscription>>,
+    pub(super) subscriptions: HashMap<Arc<str>, Subscription>,
     pub(super) work: Work,
     /// Who it is, as publications tell it.
     pub(super) info: Bytes,
@@ -468,7 +467,7 @@ impl Commands {
         let channels = Arc::clone(&self.node.channels);
         let subscription =
             Subscription::new(place, channel, expires, by_server, self.client_info(), channels);
-        self.subscriptions.insert(called, Box::new(subscription));
+        self.subscriptions.insert(called, subscription);
         self.entry.subscribed(self.subscriptions.len());
     }
 
