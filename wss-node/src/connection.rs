@@ -14,7 +14,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use opentelemetry::trace::FutureExt;
 use sealwire_proto::probe::DRILL_ALPN;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::audit::Entry;
@@ -56,8 +56,7 @@ pub(crate) async fn run(
         return;
     }
     if !door.tls {
-        let asked_by = tokio::time::Instant::now() + node.config.listen.head_timeout;
-        return Box::pin(serve(&node, tcp, client, place, asked_by)).await;
+        return Box::pin(serve(&node, tcp, client, place)).await;
     }
     let limit = node.config.listen.handshake_timeout;
     let end = tokio::time::Instant::now() + limit;
@@ -68,7 +67,7 @@ pub(crate) async fn run(
         Err(_) => return failed(&node, &client, began, late()),
     };
     let (result, busy) = Timed::new(Box::pin(handshake::accept(&node, tcp, first))).until(end).await;
-    let mut stream = match result.unwrap_or_else(|| Err(late())) {
+    let stream = match result.unwrap_or_else(|| Err(late())) {
         Ok(stream) => stream,
         Err(failure) => return failed(&node, &client, began, failure),
     };
@@ -84,17 +83,7 @@ pub(crate) async fn run(
         // It has seen what it came for.
         return goodbye(stream).await;
     }
-    let asked_by = tokio::time::Instant::now() + node.config.listen.head_timeout;
-    if !is_asked(&mut stream, asked_by).await {
-        return goodbye(stream).await;
-    }
-    Box::pin(serve(&node, stream, client, place, asked_by)).await;
-}
-
-/// Whether a request begins before `end`. Until one does, a connection has none of hyper's buffers, 8 KiB for each
-/// direction: ten thousand clients that shake hands and say nothing cost 160 MiB less.
-async fn is_asked(stream: &mut handshake::Stream, end: tokio::time::Instant) -> bool {
-    matches!(tokio::time::timeout_at(end, stream.fill_buf()).await, Ok(Ok([_, ..])))
+    Box::pin(serve(&node, stream, client, place)).await;
 }
 
 fn failed(node: &Node, client: &Client, began: Instant, (reason, detail): Failure) {
@@ -138,18 +127,14 @@ async fn told_by_proxy(
     false
 }
 
-/// One request, whose head is to be there by `asked_by`, and the session that it may become.
-async fn serve<S>(
-    node: &Arc<Node>,
-    stream: S,
-    client: Client,
-    mut place: AcceptPlace,
-    asked_by: tokio::time::Instant,
-) where
+/// One request, and the session that it may become.
+async fn serve<S>(node: &Arc<Node>, stream: S, client: Client, mut place: AcceptPlace)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let begun = Box::pin(http(node, stream, client, &mut place, asked_by)).await;
-    let Some((stream, read_ahead, begun)) = begun else { return };
+    let Some((stream, read_ahead, begun)) = Box::pin(http(node, stream, client, &mut place)).await else {
+        return;
+    };
     let Begun { upgraded, trace } = begun;
     let mut admission = match upgraded {
         Upgraded::Session(admission) => *admission,
@@ -192,7 +177,6 @@ pub(crate) async fn http<S>(
     stream: S,
     client: Client,
     place: &mut AcceptPlace,
-    asked_by: tokio::time::Instant,
 ) -> Option<(S, Bytes, Begun)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -229,7 +213,7 @@ where
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(asked_by.saturating_duration_since(tokio::time::Instant::now()))
+        .header_read_timeout(node.config.listen.head_timeout)
         .max_buf_size(node.config.listen.head_bytes)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service)

@@ -39,8 +39,7 @@ async fn echo_one(node: Arc<Node>, tcp: TcpStream) -> Option<()> {
     let mut client = Client::of_socket(peer, local);
     // Requests without TLS are for proxies.
     client.tls = Some(Box::default());
-    let asked_by = tokio::time::Instant::now() + node.config.listen.head_timeout;
-    let (stream, ahead, begun) = Box::pin(connection::http(&node, tcp, client, &mut place, asked_by)).await?;
+    let (stream, ahead, begun) = Box::pin(connection::http(&node, tcp, client, &mut place)).await?;
     let Upgraded::Session(_admission) = begun.upgraded else { return None };
     let session = &node.config.session;
     let limits = MessageLimits { bytes: session.message_bytes, fragments: session.message_fragments };

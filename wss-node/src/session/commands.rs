@@ -40,8 +40,7 @@ pub(crate) struct Commands {
     pub(super) connecting: bool,
     /// A token that is being checked; boxed, for it is seldom there.
     pub(super) checking: Option<Box<Checking>>,
-    /// In boxes: the smallest table has places for four, and most clients have one.
-    pub(super) subscriptions: HashMap<Arc<str>, Box<Subscription>>,
+    pub(super) subscriptions: HashMap<Arc<str>, Subscription>,
     pub(super) work: Work,
     /// Who it is, as publications tell it.
     pub(super) info: Bytes,

@@ -91,7 +91,7 @@ impl Commands {
         let channels = Arc::clone(&self.node.channels);
         let subscription =
             Subscription::new(place, channel, expires, by_server, self.client_info(), channels);
-        self.subscriptions.insert(called, Box::new(subscription));
+        self.subscriptions.insert(called, subscription);
         self.entry.subscribed(self.subscriptions.len());
     }
 
