@@ -100,11 +100,7 @@ fn subscribe(channel: &str) -> SubscribeRequest {
 }
 
 fn publish(channel: &str, data: &[u8]) -> PublishRequest {
-    PublishRequest {
-        channel: channel.to_owned(),
-        data: Bytes::copy_from_slice(data).into(),
-        ..Default::default()
-    }
+    PublishRequest { channel: channel.to_owned(), data: Bytes::copy_from_slice(data), ..Default::default() }
 }
 
 fn history(channel: &str, limit: i32, epoch: &str) -> HistoryRequest {
@@ -118,7 +114,7 @@ fn filter(cmp: &str) -> Option<FilterNode> {
 }
 
 fn rpc(method: &str, data: &str) -> RpcRequest {
-    RpcRequest { method: method.to_owned(), data: Bytes::copy_from_slice(data.as_bytes()).into() }
+    RpcRequest { method: method.to_owned(), data: Bytes::copy_from_slice(data.as_bytes()) }
 }
 
 /// One after the other in one session, with the code of the error that each gets.

@@ -145,7 +145,7 @@ pub struct Client {
 
 enum Order {
     Subscribe { channel: String, wishes: Wishes },
-    Call { request: Request, answer: oneshot::Sender<Answer> },
+    Call { request: Box<Request>, answer: oneshot::Sender<Answer> },
     Unsubscribe { channel: String },
 }
 
@@ -176,7 +176,7 @@ impl Client {
     /// The node refuses, or nothing is known.
     pub async fn call(&self, request: impl Into<Request>) -> Result<Answer, CallError> {
         let (answer, answered) = oneshot::channel();
-        self.order(Order::Call { request: request.into(), answer });
+        self.order(Order::Call { request: Box::new(request.into()), answer });
         match tokio::time::timeout(self.timeout, answered).await {
             Ok(Ok(Answer::Error(error))) => Err(CallError::Refused(error)),
             Ok(Ok(answer)) => Ok(answer),
@@ -190,7 +190,7 @@ impl Client {
     /// As [`Client::call`].
     pub async fn rpc(&self, method: &str, data: &Value) -> Result<Value, CallError> {
         let data = Bytes::from(data.to_string());
-        let request = v1::RpcRequest { data: data.into(), method: method.to_owned() };
+        let request = v1::RpcRequest { data, method: method.to_owned() };
         match self.call(request).await? {
             Answer::Rpc(result) => Ok(serde_json::from_slice(&result.data).unwrap_or_default()),
             other => Err(CallError::Foreign(other.into())),
@@ -203,8 +203,7 @@ impl Client {
     /// As [`Client::call`].
     pub async fn publish(&self, channel: &str, data: &Value) -> Result<(), CallError> {
         let data = Bytes::from(data.to_string());
-        let request =
-            v1::PublishRequest { channel: channel.to_owned(), data: data.into(), ..Default::default() };
+        let request = v1::PublishRequest { channel: channel.to_owned(), data, ..Default::default() };
         match self.call(request).await? {
             Answer::Publish(_) => Ok(()),
             other => Err(CallError::Foreign(other.into())),

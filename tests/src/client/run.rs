@@ -208,7 +208,7 @@ impl Run {
             Order::Call { answer, .. } if answer.is_closed() => Ok(()),
             Order::Call { request, answer } => {
                 let id = self.id(Asked::Call(answer));
-                Ok(link.send(id, request).await?)
+                Ok(link.send(id, *request).await?)
             }
         }
     }
@@ -242,7 +242,7 @@ impl Run {
                 // It was ended meanwhile.
                 let Some(subscription) = self.subscriptions.get_mut(&channel) else { return Ok(()) };
                 let missed = subscription.subscribed(framing, &mut result)?;
-                self.tell_subscribed(channel, result, missed);
+                self.tell_subscribed(&channel, result, missed);
                 Ok(())
             }
             Answer::Error(error) if error.temporary || error.code == TOKEN_EXPIRED => {
@@ -260,14 +260,14 @@ impl Run {
 
     fn tell_subscribed(
         &self,
-        channel: String,
+        channel: &str,
         result: SubscribeResult,
         missed: Vec<wss_node::wire::v1::Publication>,
     ) {
         let count = missed.len();
-        self.tell(Event::Subscribed { channel: channel.clone(), result: result.into(), missed: count });
+        self.tell(Event::Subscribed { channel: channel.to_owned(), result: result.into(), missed: count });
         for publication in missed {
-            self.tell(Event::Publication { channel: channel.clone(), publication: publication.into() });
+            self.tell(Event::Publication { channel: channel.to_owned(), publication: publication.into() });
         }
     }
 

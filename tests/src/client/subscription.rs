@@ -88,7 +88,7 @@ impl Subscription {
         mut publication: Publication,
     ) -> anyhow::Result<Publication> {
         if self.has_delta {
-            let mut data = Bytes::from(publication.data);
+            let mut data = publication.data;
             if framing == Framing::Json {
                 data = serde_json::from_slice::<String>(&data)?.into();
             }
@@ -97,7 +97,7 @@ impl Subscription {
                 publication.delta = false;
             }
             self.base = data.clone();
-            publication.data = data.into();
+            publication.data = data;
         }
         if let Some(position) = self.position.as_mut().filter(|_| publication.offset > 0) {
             position.offset = publication.offset;

@@ -148,11 +148,11 @@ fn told_of(record: &Record, reader: usize, index: usize) -> bool {
 /// The epoch that a reader is in.
 fn epoch(record: &Record, reader: usize, index: usize) -> String {
     let before = record.readers[reader].seen[..index].iter().rev();
-    let epochs = before.filter_map(|seen| match seen {
+    let mut epochs = before.filter_map(|seen| match seen {
         Seen::Began(top) | Seen::Recovered { top, .. } | Seen::Lost { top } => Some(&top.epoch),
         Seen::Publication(_) => None,
     });
-    epochs.cloned().next().unwrap_or_default()
+    epochs.next().cloned().unwrap_or_default()
 }
 
 /// A retry that was taken for a new publication.
