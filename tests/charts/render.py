@@ -255,6 +255,24 @@ def agent(objects):
     return next(it for _, spec, _ in facts.pods(objects) for it in spec.get("initContainers", []) if it["name"] == "sealwire")
 
 
+def document():
+    """The values in docs/deploy-kubernetes.md render: those with an image alone, others on top of the first."""
+    page = (ROOT / "docs/deploy-kubernetes.md").read_text()
+    first = re.search(r"^cat > values.yaml <<'END'\n(.*?)^END", page, re.M | re.S)[1]
+    others = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    check(len(others) >= 2, "docs/deploy-kubernetes.md has lost its values")
+    for text in (first, *others):
+        with tempfile.TemporaryDirectory() as directory:
+            base, more = Path(directory) / "values.yaml", Path(directory) / "more.yaml"
+            base.write_text(first if "image:" not in text else text)
+            more.write_text(text)
+            code, out, err = template(CHART, "--values", base, "--values", more)
+        what = f"docs/deploy-kubernetes.md: {text}"
+        check(code == 0, what, err)
+        if code == 0:
+            judge(out, VERSIONS[-1], what)
+
+
 def sections():
     """The schemas know exactly the sections that the programs know."""
     for program, schema, at in (("sealwire", LIBRARY, ()), ("wss-node", CHART, ("node", "properties"))):
@@ -269,7 +287,7 @@ def sections():
         check(heads <= known and known - heads <= alone, f"{program}: sections", f"{heads ^ (known - alone)}")
 
 
-for part in (sections, the_judge_judges, value_sets, refusals, library, kustomize):
+for part in (sections, the_judge_judges, value_sets, refusals, library, kustomize, document):
     part()
     print(f"charts: {part.__name__}: done", flush=True)
 if failures:
