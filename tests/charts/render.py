@@ -129,25 +129,32 @@ def monitoring(objects, what):
 
 
 def ports(objects, what):
-    """Every port that something names is one of the pods."""
-    names = {
-        port["name"]
-        for _, spec, _ in facts.pods(objects)
-        for container in spec.get("initContainers", []) + spec["containers"]
-        for port in container.get("ports", [])
-        if "name" in port
-    }
-    wanted = set()
+    """Every port that something leads to is one of the pods: by name only those of containers proper, since Services before
+    Kubernetes 1.32 and some networks know no names of a native sidecar's ports (kubernetes/kubernetes#127958, #125285)."""
+    names, numbers, all_names = set(), set(), set()
+    for _, spec, _ in facts.pods(objects):
+        for container in spec.get("initContainers", []) + spec["containers"]:
+            for port in container.get("ports", []):
+                numbers.add(port["containerPort"])
+                all_names.add(port.get("name", ""))
+                if container in spec["containers"]:
+                    names.add(port.get("name"))
+    led, read = set(), set()
     for it in objects:
         spec = it.get("spec", {})
         if it["kind"] == "Service":
-            wanted |= {port["targetPort"] for port in spec["ports"]}
+            led |= {port["targetPort"] for port in spec["ports"]}
+            read |= {port["name"] for port in spec["ports"]}
         elif it["kind"] == "NetworkPolicy":
-            wanted |= {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
-        elif it["kind"] in ("PodMonitor", "ServiceMonitor"):
-            wanted |= {end["port"] for end in spec.get("podMetricsEndpoints", spec.get("endpoints", []))}
-    check(wanted <= names, f"{what}: ports that no container has", str(wanted - names))
-    check(all(len(name) <= 15 for name in names), f"{what}: a port's name is over 15 characters", str(names))
+            led |= {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+    check(led <= names | numbers, f"{what}: ports that no container has", str(led - names - numbers))
+    for it in objects:
+        spec = it.get("spec", {})
+        if it["kind"] in ("PodMonitor", "ServiceMonitor"):
+            ends = {end["port"] for end in spec.get("podMetricsEndpoints", spec.get("endpoints", []))}
+            known = all_names if it["kind"] == "PodMonitor" else read
+            check(ends <= known, f"{what}: {it['kind']} reads ports that are not there", str(ends - known))
+    check(all(len(name) <= 15 for name in all_names), f"{what}: a port's name is over 15 characters", str(all_names))
 
 
 def drain(objects, what):
@@ -255,6 +262,24 @@ def agent(objects):
     return next(it for _, spec, _ in facts.pods(objects) for it in spec.get("initContainers", []) if it["name"] == "sealwire")
 
 
+def document():
+    """The values in docs/deploy-kubernetes.md render: those with an image alone, others on top of the first."""
+    page = (ROOT / "docs/deploy-kubernetes.md").read_text()
+    first = re.search(r"^cat > values.yaml <<'END'\n(.*?)^END", page, re.M | re.S)[1]
+    others = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    check(len(others) >= 2, "docs/deploy-kubernetes.md has lost its values")
+    for text in (first, *others):
+        with tempfile.TemporaryDirectory() as directory:
+            base, more = Path(directory) / "values.yaml", Path(directory) / "more.yaml"
+            base.write_text(first if "image:" not in text else text)
+            more.write_text(text)
+            code, out, err = template(CHART, "--values", base, "--values", more)
+        what = f"docs/deploy-kubernetes.md: {text}"
+        check(code == 0, what, err)
+        if code == 0:
+            judge(out, VERSIONS[-1], what)
+
+
 def sections():
     """The schemas know exactly the sections that the programs know."""
     for program, schema, at in (("sealwire", LIBRARY, ()), ("wss-node", CHART, ("node", "properties"))):
@@ -269,7 +294,7 @@ def sections():
         check(heads <= known and known - heads <= alone, f"{program}: sections", f"{heads ^ (known - alone)}")
 
 
-for part in (sections, the_judge_judges, value_sets, refusals, library, kustomize):
+for part in (sections, the_judge_judges, value_sets, refusals, library, kustomize, document):
     part()
     print(f"charts: {part.__name__}: done", flush=True)
 if failures:

@@ -219,7 +219,8 @@ spec:
   ports:
     - name: http01
       port: 80
-      targetPort: http01
+      # A number: Services find no names of a native sidecar's ports before Kubernetes 1.32.
+      targetPort: {{ int .values.http01.port }}
       appProtocol: http
 {{- end -}}
 {{- end -}}
