@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::message::{Message, Origin};
 use crate::incident::Incident;
-use crate::issuer::internal::read_secret;
+use crate::issuer::internal::read_given_secret;
 
 /// Keys and tokens are a line or two.
 const MAX_SECRET_BYTES: usize = 4096;
@@ -73,7 +73,7 @@ impl SecretFile {
     /// It is not there, open to others, empty, or too large.
     pub(super) fn read(&self) -> Result<Zeroizing<String>, String> {
         let path: &Path = &self.0;
-        let bytes = read_secret(path)
+        let bytes = read_given_secret(path)
             .map_err(|error| error.to_string())?
             .ok_or_else(|| format!("{} does not exist; create it with mode 0600", path.display()))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| format!("{} is not text", path.display()))?.trim();
@@ -114,7 +114,7 @@ pub(super) mod tests {
     fn secrets_are_private_and_short() {
         let (file, dir) = secret(" key\n");
         assert_eq!(*file.read().unwrap(), "key");
-        std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::set_permissions(&file.0, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(file.read().unwrap_err().contains("chmod 0600"));
         assert!(SecretFile(dir.path().join("none")).read().unwrap_err().contains("create it"));
         assert!(secret("\n").0.read().is_err());

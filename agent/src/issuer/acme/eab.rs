@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::jws::{AccountKey, sign_hs256};
 use super::wire::Wire;
 use crate::config::EabConfig;
-use crate::issuer::internal::read_secret;
+use crate::issuer::internal::read_given_secret;
 use crate::issuer::{ErrorClass, IssueError};
 
 /// The binding of `key`, if one is configured.
@@ -31,7 +31,7 @@ pub(super) fn binding(
         return Ok(None);
     };
     let at = format!("`key_file` of [acme.{issuer}.eab]: {}", key_file.display());
-    let text = read_secret(key_file)
+    let text = read_given_secret(key_file)
         .map_err(|error| ours(format!("`key_file` of [acme.{issuer}.eab]: {error}")))?
         .ok_or_else(|| ours(format!("{at} does not exist")))?;
     // The content goes into no message: it is a secret even where it is malformed.

@@ -52,7 +52,7 @@ pub use self::http::Publication;
 use self::identity::AuthorityId;
 use self::record::Record;
 use self::responder::Responders;
-pub(crate) use self::secret::read_secret;
+pub(crate) use self::secret::{read_given_secret, read_secret};
 use self::view::View;
 use super::{ErrorClass, IssueError, Issuer, OrderRequest, Progress, RevocationReason};
 use crate::clock::Clock;

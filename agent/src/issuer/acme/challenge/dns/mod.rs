@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::ChallengeError;
 use crate::config::{DnsConfig, DnsType};
-use crate::issuer::internal::read_secret;
+use crate::issuer::internal::read_given_secret;
 
 pub(crate) use self::client::DnsError;
 pub(crate) use self::lookup::{AliasError, Resolver};
@@ -97,7 +97,7 @@ pub(super) fn provider(
 
 /// A file with a secret, read anew each time, so that it may be changed without a restart.
 fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, ChallengeError> {
-    let secret = read_secret(path)?.ok_or_else(|| {
+    let secret = read_given_secret(path)?.ok_or_else(|| {
         ChallengeError::ours(format!("{} does not exist; create it with mode 0600", path.display()))
     })?;
     if secret.is_empty() || secret.len() > MAX_SECRET_BYTES {
