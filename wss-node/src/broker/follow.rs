@@ -113,6 +113,8 @@ impl Follower {
         if *epoch != self.position.epoch {
             return self.gap();
         }
+        // Compared by its place from now on.
+        self.position.epoch.share(epoch);
         if publication.offset <= self.position.offset {
             return None;
         }
