@@ -68,7 +68,12 @@ impl Room {
 
     /// Takes in a subscriber that has everything up to a position; tells from where the log is to be read. What is
     /// published from now on waits for it. Unless `strict`, what is missing until then is no loss.
-    pub(super) fn enter(&self, mut newcomer: Newcomer, position: Position, strict: bool) -> (Seat, From, u64) {
+    pub(super) fn enter(
+        &self,
+        mut newcomer: Newcomer,
+        position: Position,
+        strict: bool,
+    ) -> (Seat, From, u64) {
         // One name for all: compared by its place, for each subscriber of each publication.
         if newcomer.called == self.channel.name {
             newcomer.called = Arc::clone(&self.channel.name);

@@ -71,7 +71,7 @@ impl Shared {
             self.catch_up(live).await?;
         }
         let now = self.now();
-        let decided = live.held().replica.as_ref().map(|replica| {
+        let decided = live.held().current().map(|replica| {
             let decided = replica.channel.decide(&mut Draft::default(), rules, new, now);
             (decided, replica.channel.top().epoch, replica.sequence)
         });

@@ -55,6 +55,9 @@ pub(super) struct Live {
 /// The replica, and what it counts for.
 pub(super) struct Held {
     pub(super) replica: Option<Replica>,
+    /// It has had all that the leader had since it was made. Until then it takes what comes, and nobody reads it: it was
+    /// made from a server that may be far behind.
+    pub(super) is_current: bool,
     pub(super) rules: Arc<Rules>,
     pub(super) bytes: usize,
     pub(super) used_at: Timestamp,
@@ -67,6 +70,11 @@ impl Live {
 }
 
 impl Held {
+    /// The replica, for those who read it.
+    pub(super) fn current(&mut self) -> Option<&mut Replica> {
+        self.replica.as_mut().filter(|_| self.is_current)
+    }
+
     /// Something has changed: what it counts for, too.
     pub(super) fn count(&mut self, budget: &Budget) {
         let bytes = self.replica.as_ref().map_or(0, |replica| replica.channel.bytes());
@@ -109,6 +117,7 @@ impl Shared {
                     making: tokio::sync::Mutex::default(),
                     held: Mutex::new(Held {
                         replica: None,
+                        is_current: false,
                         rules: Arc::clone(rules),
                         bytes: 0,
                         used_at: now,
@@ -128,9 +137,9 @@ impl Shared {
     pub(super) async fn live(&self, channel: &str, rules: &Arc<Rules>) -> Result<Arc<Live>, Unavailable> {
         let live = self.place(channel, rules);
         let make = async {
-            while live.held().replica.is_none() {
+            while live.held().current().is_none() {
                 let _making = live.making.lock().await;
-                if live.held().replica.is_none() {
+                if live.held().current().is_none() {
                     self.make(&live).await?;
                 }
             }
@@ -160,6 +169,8 @@ impl Shared {
             self.hold(live, replica);
             // What came since is not in it, and its follower may have passed over it.
             self.catch_up(live).await.map_err(failed)?;
+            // Unless it was broken up meanwhile: then there is none.
+            live.held().is_current = true;
             return Ok(());
         }
         let at = Position { epoch: Epoch::drawn(fastrand::u64(..)), offset: 0 };
@@ -176,6 +187,7 @@ impl Shared {
     fn hold(&self, live: &Live, replica: Replica) {
         let mut held = live.held();
         held.replica = Some(replica);
+        held.is_current = false;
         held.count(&self.budget);
     }
 
@@ -236,6 +248,7 @@ impl Shared {
     pub(super) fn break_up(&self, live: &Live) {
         let mut held = live.held();
         held.replica = None;
+        held.is_current = false;
         held.count(&self.budget);
         if live.interested.load(Ordering::Acquire) {
             self.deliveries.gap(&live.name);
@@ -254,7 +267,7 @@ impl Shared {
             let now = self.now();
             let mut held = live.held();
             // It may have been broken up since.
-            let Some(replica) = &mut held.replica else { continue };
+            let Some(replica) = held.current() else { continue };
             replica.channel.expire(rules, now);
             let seen = see(replica);
             held.count(&self.budget);
