@@ -27,7 +27,9 @@ async fn start(world: &World, drain: &str) -> (Process, Process) {
 async fn sessions_are_moved_at_an_even_rate_and_lose_nothing() {
     const SESSIONS: usize = 100;
     let world = World::new();
-    let drain = "delay = \"1s\"\nsessions_per_second = 50\nwindow = \"20s\"\n";
+    // One publishes as fast as it is answered.
+    let limits = "[limits]\nsessions_per_ip = 0\nhandshakes_per_ip = 0\naccepts_per_second_per_ip = 0\nmessages_per_second = 0\n";
+    let drain = &format!("delay = \"1s\"\nsessions_per_second = 50\nwindow = \"20s\"\n{limits}");
     let (_agent, mut node) = start(&world, drain).await;
     let tls = tls(&world.roots().await.0).unwrap();
     let mut reading = Vec::new();

@@ -38,6 +38,9 @@ async fn a_window_in_the_past_renews_by_itself_and_counts_as_a_replacement() {
     {
         assert!(why.contains(part), "{part}:\n{why}");
     }
+    // Pebble looks for serial numbers without the zero that DER puts before those that would be negative.
+    let serial = world.web().await.unwrap().current.unwrap().serial;
+    let is_found = serial.starts_with(|digit: char| digit < '8');
     drop(agent);
 
     // An incident at the CA: the window now lies in the past, which the agent learns at its next question.
@@ -59,7 +62,7 @@ async fn a_window_in_the_past_renews_by_itself_and_counts_as_a_replacement() {
     })
     .await;
     let _told = agent.line("https://ca.example/incident", PATIENCE);
-    assert!(agent.line("ORDERED", PATIENCE).contains("as a renewal"));
+    assert_eq!(agent.line("ORDERED", PATIENCE).contains("as a renewal"), is_found, "{serial}");
     assert_eq!(pebble.orders(), 2);
     let history = sealwire(&world, ["history"]).out;
     assert!(
@@ -71,7 +74,9 @@ async fn a_window_in_the_past_renews_by_itself_and_counts_as_a_replacement() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_foresees_every_order_and_what_an_outage_would_cost() {
     let world = World::new();
-    let certificate = "maintenance = { opens = [\"0 3 * * *\"], lasts = \"1h\" }\n".to_owned();
+    // Some hours after it is due, whatever the time of day: 6 days and 16 hours from now.
+    let opens = (Timestamp::now().as_second() / 3600 + 16 + 6) % 24;
+    let certificate = format!("maintenance = {{ opens = [\"0 {opens} * * *\"], lasts = \"1h\" }}\n");
     let issuers = "[internal.pki]\nleaf_lifetime = \"240h\"\n".to_owned();
     world.configure_agent(&AgentSettings { issuers, certificate, ..AgentSettings::default() });
     world.configure_node("node-1", 0, &world.delivery_socket(), "");
@@ -84,14 +89,14 @@ async fn a_plan_foresees_every_order_and_what_an_outage_would_cost() {
     assert!((4..=5).contains(&orders.len()), "{plan}");
     for order in &orders {
         let at: Timestamp = order["at"].as_str().unwrap().parse().unwrap();
-        assert!((10_800..14_400).contains(&(at.as_second() % 86_400)), "in the window: {order}");
+        assert_eq!(at.as_second() % 86_400 / 3600, opens, "in the window: {order}");
         let survives = order["survives_seconds"].as_i64().unwrap();
         assert!((86_400..4 * 86_400).contains(&survives), "{order}");
     }
     let text = sealwire(&world, ["plan"]).out;
     assert!(text.contains("The shortest outage of all issuers that would be felt"), "{text}");
     let why = sealwire(&world, ["why", "web"]).out;
-    for part in ["67 % of the lifetime", "0 3 * * *", "maintenance window", "calm"] {
+    for part in ["67 % of the lifetime", &format!("0 {opens} * * *"), "maintenance window", "calm"] {
         assert!(why.contains(part), "{part}:\n{why}");
     }
     for (arguments, code, text) in [
