@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use wss_node::broker::answer::{Append, From, Page, Read, Snapshot};
 use wss_node::broker::budget::Budget;
 use wss_node::broker::disk::{DiskBroker, OpenError};
-use wss_node::broker::position::Epoch;
+use wss_node::broker::position::{Epoch, Position};
 use wss_node::broker::publication::{NewPublication, Publication};
 use wss_node::broker::rules::{Kind, Rules};
 use wss_node::broker::{Broker, Deliveries};
@@ -107,6 +107,15 @@ pub async fn log(broker: &impl Broker, channel: &str, rules: &Arc<Rules>) -> Pag
 /// # Panics
 /// When something is not so.
 pub async fn check(broker: &impl Broker, channel: &str, rules: &Arc<Rules>, acknowledged: &[Acknowledged]) {
+    let ours = || acknowledged.iter().filter(|told| told.channel == channel);
+    if let Some(newest) = ours().max_by_key(|told| told.offset) {
+        // Another broker may have told of it: this one must know it too, once it is asked for it.
+        let position = Position { epoch: Epoch::named(&newest.epoch), offset: newest.offset };
+        match broker.read(channel, rules, &From::After(position), 0).await {
+            Read::Page(_) => {}
+            other => panic!("{newest}: {other:?}"),
+        }
+    }
     let page = log(broker, channel, rules).await;
     let offsets = page.publications.iter().map(|publication| publication.offset);
     assert!(offsets.eq(1..=page.top.offset), "{channel}: the log has holes");
@@ -115,7 +124,7 @@ pub async fn check(broker: &impl Broker, channel: &str, rules: &Arc<Rules>, ackn
         let twice = places.insert(publication.data.clone(), publication.offset);
         assert_eq!(twice, None, "{channel}: {publication:?} is there twice");
     }
-    for told in acknowledged.iter().filter(|told| told.channel == channel) {
+    for told in ours() {
         assert_eq!(told.epoch, page.top.epoch.as_str(), "{told}: another epoch");
         let place = places.get(told.payload.as_bytes());
         assert_eq!(place, Some(&told.offset), "{told}: it is not there");

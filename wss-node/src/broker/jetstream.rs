@@ -3,7 +3,7 @@
 //! A channel is the messages of its subjects in one of a few shared streams. Each append expects the last message of its
 //! channel to be the one that this node knows, so whoever appends has seen everything before: offsets are dense,
 //! compare-and-set is exact, and a retry after an unknown outcome finds what it has done. Each node keeps a replica of
-//! the channels it serves (`replica`), made from the stream and fed by one ordered consumer for each partition.
+//! the channels it serves (`replica`), made from the stream and fed by one consumer for each partition.
 
 mod append;
 mod fetch;
@@ -75,11 +75,11 @@ impl JetStreamBroker {
         });
         let mut followers = Vec::new();
         for partition in 0..shared.logs.len() {
-            let consumer = follow::consumer(&shared, partition, None).await.map_err(|why| {
+            let feed = follow::Feed::open(&shared, partition, None).await.map_err(|why| {
                 let stream = shared.logs[partition].stream.cached_info().config.name.clone();
                 ConnectError::Stream { stream, what: why }
             })?;
-            followers.push(tokio::spawn(follow::run(Arc::clone(&shared), partition, consumer)));
+            followers.push(tokio::spawn(follow::run(Arc::clone(&shared), partition, feed)));
         }
         let survives_power_cut = flushes::all_flush(&options.monitors).await;
         flushes::say(survives_power_cut);
@@ -162,6 +162,11 @@ impl Broker for JetStreamBroker {
     }
 
     async fn read(&self, channel: &str, rules: &Arc<Rules>, from: &From, limit: usize) -> Read {
+        if let From::After(position) | From::Before(position) = from
+            && let Err(why) = self.shared.reach(channel, rules, position).await
+        {
+            return Read::Unavailable(why);
+        }
         let read = self.shared.look(channel, rules, |replica| replica.channel.read(from, limit)).await;
         read.unwrap_or_else(Read::Unavailable)
     }

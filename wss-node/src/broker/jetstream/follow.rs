@@ -1,11 +1,14 @@
-//! One partition: an ordered consumer, from where the last one ended, for as long as the node lives.
+//! One partition: a consumer, from where the last one ended, for as long as the node lives.
+//!
+//! Not async-nats' ordered consumer: that one notices after up to a minute that its server has fallen silent, and tries
+//! again without a word.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::pull::{Config, Stream};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
@@ -14,80 +17,114 @@ use super::shared::Shared;
 
 /// Between two tries to get a consumer.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// When nothing comes for two of these, not even the server's word that nothing is there, the consumer is given up.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long one request for messages stands.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How long the server keeps a consumer that nobody asks.
+const ABANDONED: Duration = Duration::from_secs(30);
 
-/// A consumer of a partition, after a message or from now on.
-pub(super) async fn consumer(
-    shared: &Shared,
-    partition: usize,
-    after: Option<u64>,
-) -> Result<Ordered, String> {
-    let deliver_policy = after.map_or(DeliverPolicy::New, |sequence| DeliverPolicy::ByStartSequence {
-        start_sequence: sequence + 1,
-    });
-    let config = OrderedConfig { deliver_policy, ..OrderedConfig::default() };
-    let consumer = shared.logs[partition].stream.create_consumer(config).await;
-    let messages = consumer.map_err(|error| error.to_string())?.messages().await;
-    let messages = messages.map_err(|error| error.to_string())?;
-    shared.following[partition].store(true, Ordering::Relaxed);
-    Ok(messages)
+/// What a partition receives, message by message.
+pub(super) struct Feed {
+    messages: Stream,
+    /// How many messages this consumer has given: one that is not the next says that some were lost on the way.
+    given: u64,
+    /// The last message of the stream that was taken, or was there before.
+    last: u64,
+}
+
+impl Feed {
+    /// Begins after a message, or with what comes from now on.
+    pub(super) async fn open(shared: &Shared, partition: usize, after: Option<u64>) -> Result<Self, String> {
+        let deliver_policy = after.map_or(DeliverPolicy::New, |sequence| DeliverPolicy::ByStartSequence {
+            start_sequence: sequence + 1,
+        });
+        let config = Config {
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            max_deliver: 1,
+            num_replicas: 1,
+            memory_storage: true,
+            inactive_threshold: ABANDONED,
+            ..Config::default()
+        };
+        let consumer = shared.logs[partition].stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| error.to_string())?;
+        let last = after.unwrap_or(consumer.cached_info().delivered.stream_sequence);
+        let messages = consumer.stream().heartbeat(HEARTBEAT).expires(REQUEST).messages().await;
+        let messages = messages.map_err(|error| error.to_string())?;
+        shared.following[partition].store(true, Ordering::Relaxed);
+        Ok(Self { messages, given: 0, last })
+    }
+
+    /// Takes messages until it fails; tells why it did.
+    async fn take(&mut self, shared: &Shared, partition: usize) -> String {
+        loop {
+            let message = match self.messages.next().await {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return error.to_string(),
+                None => return "it has ended".to_owned(),
+            };
+            let info = match message.info() {
+                Ok(info) => info,
+                Err(error) => return format!("a message that is not of a stream: {error}"),
+            };
+            if info.consumer_sequence != self.given + 1 {
+                return "messages were lost on the way".to_owned();
+            }
+            (self.given, self.last) = (info.consumer_sequence, info.stream_sequence);
+            let at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).unwrap_or_default();
+            give(shared, partition, &message, info.stream_sequence, at);
+        }
+    }
 }
 
 /// Takes messages for ever.
-pub(super) async fn run(shared: Arc<Shared>, partition: usize, mut messages: Ordered) {
-    let mut last = None;
+pub(super) async fn run(shared: Arc<Shared>, partition: usize, mut feed: Feed) {
     loop {
-        let why = loop {
-            match messages.next().await {
-                Some(Ok(message)) => {
-                    if let Some(sequence) = take(&shared, partition, &message) {
-                        last = Some(sequence);
-                    }
-                }
-                Some(Err(error)) => break error.to_string(),
-                None => break "it has ended".to_owned(),
-            }
-        };
+        let why = feed.take(&shared, partition).await;
         shared.following[partition].store(false, Ordering::Relaxed);
         tracing::warn!(partition, why, "publications of this partition do not come; trying again");
-        messages = loop {
-            tokio::time::sleep(TRY_AGAIN).await;
-            match again(&shared, partition, last).await {
-                Ok(messages) => break messages,
+        feed = loop {
+            match again(&shared, partition, feed.last).await {
+                Ok(feed) => break feed,
                 Err(why) => tracing::debug!(partition, why, "still no consumer"),
             }
+            tokio::time::sleep(TRY_AGAIN).await;
         };
         tracing::info!(partition, "publications of this partition come again");
     }
 }
 
-/// A consumer that goes on. Without a message since the start, or after the stream was made anew, nobody knows what was
-/// missed: the replicas of the partition are made anew.
-async fn again(shared: &Shared, partition: usize, last: Option<u64>) -> Result<Ordered, String> {
+/// A consumer that goes on. After the stream was made anew, nobody knows what was missed: the replicas of the partition
+/// are made anew.
+async fn again(shared: &Shared, partition: usize, last: u64) -> Result<Feed, String> {
     let log = &shared.logs[partition];
     let info = log.stream.get_info().await.map_err(|error| error.to_string())?;
-    let same = info.created == log.stream.cached_info().created;
-    let after = last.filter(|last| same && *last <= info.state.last_sequence);
-    let messages = consumer(shared, partition, after).await?;
-    if after.is_none() {
+    let same = info.created == log.stream.cached_info().created && last <= info.state.last_sequence;
+    let feed = Feed::open(shared, partition, same.then_some(last)).await?;
+    if !same {
         let channels: Vec<_> = shared.channels().values().cloned().collect();
         for live in channels.iter().filter(|live| live.partition == partition) {
             shared.break_up(live);
         }
     }
-    Ok(messages)
+    Ok(feed)
 }
 
-/// Gives a message to its channel, if this node has it; tells its sequence.
-fn take(shared: &Shared, partition: usize, message: &async_nats::jetstream::Message) -> Option<u64> {
-    let info = message.info().ok()?;
-    let sequence = info.stream_sequence;
-    let at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).unwrap_or_default();
+/// Gives a message to its channel, if this node has it.
+fn give(
+    shared: &Shared,
+    partition: usize,
+    message: &async_nats::jetstream::Message,
+    sequence: u64,
+    at: Timestamp,
+) {
     let parsed = shared.names.parse(&message.subject);
     let live = parsed.and_then(|(kind, channel, _)| shared.channels().get(&(kind, channel.into())).cloned());
-    let Some(live) = live else { return Some(sequence) };
+    let Some(live) = live else { return };
     let headers = message.headers.clone().unwrap_or_default();
     let log = &shared.logs[partition];
     let written = log.read(&message.subject, &headers, message.payload.clone(), sequence, at);
     shared.take(&live, Message { sequence, written });
-    Some(sequence)
 }

@@ -86,6 +86,13 @@ pub(super) fn unavailable(reason: impl std::fmt::Display) -> Unavailable {
     Unavailable::for_now(format!("the NATS cluster: {reason}"))
 }
 
+fn failed(failure: Failure) -> Unavailable {
+    match failure {
+        Failure::Unknown(why) => unavailable(why),
+        Failure::Moved | Failure::TooLarge => unavailable("others are faster"),
+    }
+}
+
 impl Shared {
     pub(super) fn now(&self) -> Timestamp {
         (self.clock)()
@@ -156,10 +163,6 @@ impl Shared {
             return Err(Unavailable::for_now("the channels of this node take all of broker.memory_bytes"));
         }
         let log = self.log(live);
-        let failed = |failure| match failure {
-            Failure::Unknown(why) => unavailable(why),
-            Failure::Moved | Failure::TooLarge => unavailable("others are faster"),
-        };
         let messages = log.all(&live.filter).await.map_err(failed)?;
         let last = messages.last().map(|message| message.sequence);
         let written: Vec<Written> = messages.into_iter().filter_map(|message| message.written).collect();
@@ -189,6 +192,27 @@ impl Shared {
         held.replica = Some(replica);
         held.is_current = false;
         held.count(&self.budget);
+    }
+
+    /// Sees to it that the replica has a position that was told by another node, if the leader has it: what comes by
+    /// itself may be later than a client that moves.
+    pub(super) async fn reach(
+        &self,
+        channel: &str,
+        rules: &Arc<Rules>,
+        position: &Position,
+    ) -> Result<(), Unavailable> {
+        let live = self.live(channel, rules).await?;
+        let top = live.held().current().map(|replica| replica.channel.top());
+        if top.is_none_or(|top| top.epoch != position.epoch || top.offset >= position.offset) {
+            return Ok(());
+        }
+        let caught_up = tokio::time::timeout(self.timeout, self.catch_up(&live)).await;
+        match caught_up {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(failure)) => Err(failed(failure)),
+            Err(_) => Err(unavailable("it does not answer")),
+        }
     }
 
     /// Takes what the leader has and the replica has not; tells whether there was anything.
