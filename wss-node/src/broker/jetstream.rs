@@ -73,14 +73,10 @@ impl JetStreamBroker {
             timeout: options.timeout,
             following,
         });
-        let mut followers = Vec::new();
-        for partition in 0..shared.logs.len() {
-            let feed = follow::Feed::open(&shared, partition, None).await.map_err(|why| {
-                let stream = shared.logs[partition].stream.cached_info().config.name.clone();
-                ConnectError::Stream { stream, what: why }
-            })?;
-            followers.push(tokio::spawn(follow::run(Arc::clone(&shared), partition, feed)));
-        }
+        let feeds = (0..shared.logs.len()).map(|partition| follow::first(&shared, partition));
+        let feeds = futures_util::future::try_join_all(feeds).await?;
+        let follow = |(partition, feed)| tokio::spawn(follow::run(Arc::clone(&shared), partition, feed));
+        let followers = feeds.into_iter().enumerate().map(follow).collect();
         let survives_power_cut = flushes::all_flush(&options.monitors).await;
         flushes::say(survives_power_cut);
         Ok(Self { shared, followers, survives_power_cut })

@@ -12,8 +12,9 @@ use super::served::Served;
 use super::{CertReader, prove};
 use crate::readiness::Readiness;
 
-/// After a proof that failed: the listener may yet be reached, or an overlapping certificate removed.
-const AGAIN: Duration = Duration::from_secs(30);
+/// After a proof that failed, first and at most: the listener may wait for the channels, not be reached yet, or an
+/// overlapping certificate be removed.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What has to be seen, where, and who is told.
 pub(super) struct Proof {
@@ -28,6 +29,7 @@ pub(super) struct Proof {
 impl Proof {
     /// Until it was seen, or something else is served.
     pub(super) async fn served(self) {
+        let mut again = AGAIN.0;
         while self.is_served() {
             let seen = prove::served(self.listener, &self.names, &self.served, &self.reader).await;
             // Another swap may have come meanwhile: then this proof says nothing about what is served.
@@ -52,7 +54,8 @@ impl Proof {
             if proven {
                 return;
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(again).await;
+            again = (again * 2).min(AGAIN.1);
         }
     }
 

@@ -13,10 +13,13 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use super::log::Message;
+use super::options::ConnectError;
 use super::shared::Shared;
 
 /// Between two tries to get a consumer.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// Tries for the first one: each may take [`super::log::PATIENCE`].
+const TRIES: u32 = 20;
 /// When nothing comes for two of these, not even the server's word that nothing is there, the consumer is given up.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long one request for messages stands.
@@ -76,6 +79,26 @@ impl Feed {
             let at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).unwrap_or_default();
             give(shared, partition, &message, info.stream_sequence, at);
         }
+    }
+}
+
+/// The consumer that a node begins with.
+///
+/// In as many tries as it takes: a cluster that has just lost a server may place a consumer on it and not answer, the
+/// next one elsewhere (nats-server 2.14, `createGroupForConsumer`: it knows after a minute or so).
+pub(super) async fn first(shared: &Shared, partition: usize) -> Result<Feed, ConnectError> {
+    let mut tries = 1;
+    loop {
+        match Feed::open(shared, partition, None).await {
+            Ok(feed) => return Ok(feed),
+            Err(what) if tries == TRIES => {
+                let stream = shared.logs[partition].stream.cached_info().config.name.clone();
+                return Err(ConnectError::Stream { stream, what });
+            }
+            Err(why) => tracing::debug!(partition, tries, why, "no consumer yet"),
+        }
+        tries += 1;
+        tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 

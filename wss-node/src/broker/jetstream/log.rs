@@ -16,7 +16,7 @@ use super::names::Names;
 use super::options::{ConnectError, Options};
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Told in the streams, so that nodes that are configured otherwise notice.
 const PARTITIONS: &str = "sealwire-partitions";
 
