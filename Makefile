@@ -1,9 +1,9 @@
 # Thin on purpose: each target calls one script or cargo.
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-handshake bench-disk bench-wire bench-fanout deny clean-tools
+.PHONY: help demo test test-kubernetes simulate fuzz lint bench bench-rest bench-issue bench-swap bench-push bench-idle bench-handshake bench-disk bench-wire bench-fanout deny clean-tools
 
 help: ## Show this
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 demo: ## Agent and node, 200 WebSocket sessions, a renewal every few seconds (ARGS=--keep leaves it running)
 	cargo build --workspace --bins
@@ -12,6 +12,10 @@ demo: ## Agent and node, 200 WebSocket sessions, a renewal every few seconds (AR
 test: ## Install the real components, then check and test everything
 	tests/tools/install
 	tests/tools/check
+
+test-kubernetes: ## A real kube-apiserver and etcd: the chart is installed, three agents race (the first time builds for ten minutes)
+	tests/tools/install kubernetes
+	tests/kubernetes/run
 
 simulate: ## A thousand simulated years of the lifecycle (SEEDS=n for more or fewer)
 	SEALWIRE_SEEDS=$(or $(SEEDS),1000) cargo test -p sealwire-agent --test simulation -- --nocapture

@@ -48,13 +48,15 @@ pub enum Kind {
     CaRotation,
     /// Something could not be written.
     Disk,
+    /// A Secret or the Lease that replicas share cannot be used.
+    Replicas,
     /// Alerts could not be sent.
     AlertsUnsent,
 }
 
 impl Kind {
     /// Each of them once.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ClockJumped,
         Self::ClockSkew,
         Self::Revoked,
@@ -71,6 +73,7 @@ impl Kind {
         Self::ExpiredHandshakes,
         Self::CaRotation,
         Self::Disk,
+        Self::Replicas,
         Self::AlertsUnsent,
     ];
 
@@ -94,6 +97,7 @@ impl Kind {
             Self::ExpiredHandshakes => "expired_handshakes",
             Self::CaRotation => "ca_rotation",
             Self::Disk => "disk",
+            Self::Replicas => "replicas",
             Self::AlertsUnsent => "alerts_unsent",
         }
     }
@@ -148,6 +152,7 @@ impl Kind {
                 "give the new root to whoever is named, then confirm it: `sealwire ca status`"
             }
             Self::Disk => "make room on the state directory's disk, or make it writable",
+            Self::Replicas => "do what the text says to the Role, the Secret or the Lease that it names",
             Self::AlertsUnsent => {
                 "see that the receiver is up, and that its URL and secret in [alerts] are right"
             }
@@ -168,7 +173,7 @@ impl Kind {
             Self::BreakerOpen | Self::ResetStorm | Self::ExpiredHandshakes => Subject::Node,
             Self::CaRotation => Subject::Issuer,
             Self::AlertsUnsent => Subject::Receiver,
-            Self::ClockJumped | Self::ClockSkew | Self::Disk => Subject::Machine,
+            Self::ClockJumped | Self::ClockSkew | Self::Disk | Self::Replicas => Subject::Machine,
         }
     }
 }

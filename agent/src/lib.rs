@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod obtain;
 mod outgoing;
 pub mod rehearse;
+pub mod replicas;
 pub mod revocation;
 pub mod steps;
 pub mod store;

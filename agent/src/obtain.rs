@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::gate;
 use crate::issuer::{ErrorClass, IssueError, Issuer, OrderRequest, Placed, Progress};
 use crate::keys::KeyType;
+use crate::replicas::{Copies, ShareError};
 use crate::revocation::inquiry::Inquiry;
 use crate::revocation::staple::{Kept, Staples};
 use crate::steps::{Event, Steps};
@@ -46,6 +47,8 @@ pub struct Attempt {
     pub replaces: Option<CertificateDer<'static>>,
     /// Who looks whether what was issued is revoked, and keeps its first staple; nobody where that is off.
     pub revocation: Option<Fresh>,
+    /// Where other replicas find each step; `None`: there are none.
+    pub replicas: Option<Arc<Copies>>,
     /// Set once the CA has accepted an order of this attempt.
     pub placed: Arc<OnceLock<Placed>>,
 }
@@ -101,6 +104,8 @@ impl Attempt {
             Some(journal) => journal,
             None => self.new_journal().await?,
         };
+        // Whoever leads after us takes this order up, and places no second one.
+        self.copy().await?;
         let key = KeyPair::from_pem(&journal.key_pem)
             .map_err(|error| IssueError::new(ErrorClass::OrderLost, format!("the order's key: {error}")))?;
         let detail = match &journal.order_url {
@@ -170,10 +175,25 @@ impl Attempt {
         let new = crate::store::New { chain: &chain, key_pem: &journal.key_pem, metadata };
         let generation = self.store.put(&new)?;
         self.keep_staple(generation.number, staple);
+        if let Some(replicas) = &self.replicas {
+            replicas.publish(&self.certificate, generation.number).await?;
+        }
         self.store.make_current(generation.number)?;
         self.store.clear_journal()?;
+        if let Err(error) = self.copy().await {
+            // Whoever leads next asks for an order that is done, gets the same certificate, and forgets it.
+            tracing::warn!(certificate = self.certificate, %error, "the order that is done stays in the Secret");
+        }
         self.step(StepKind::Stored, generation.number, &format!("serial {}", generation.leaf.serial));
         Ok(generation)
+    }
+
+    /// Copies journal and generation to where other replicas find them.
+    async fn copy(&self) -> Result<(), ShareError> {
+        match &self.replicas {
+            Some(replicas) => replicas.copy(&self.certificate).await,
+            None => Ok(()),
+        }
     }
 
     /// A bounded look: who does not answer is no reason to keep a chain out. Gives the first staple.
@@ -270,7 +290,12 @@ impl Progress for Recorder<'_> {
         let journal = Journal { order_url: Some(placed.url.clone()), ..self.journal.clone() };
         // The first one counts: an order that takes the place of a lost one is the CA's to count.
         let _ = self.attempt.placed.set(placed.clone());
-        self.attempt.store.save_journal(&journal)
+        self.attempt.store.save_journal(&journal)?;
+        if let Err(error) = self.attempt.copy().await {
+            // Without its URL it is looked for by its names (RFC 8555 section 7.1.2.1); no reason to let it go.
+            tracing::warn!(certificate = self.attempt.certificate, %error, "the order's URL is not in the Secret yet");
+        }
+        Ok(())
     }
 }
 

@@ -80,6 +80,7 @@ fn attempt(store: &Store, ca: &Arc<Ca>) -> Attempt {
         key_type: KeyType::P256,
         reuse: None,
         replaces: None,
+        replicas: None,
         placed: Arc::default(),
         revocation: None,
         anchors: Arc::new(Anchors::from_der(ca.trust_anchors()).unwrap()),

@@ -90,6 +90,7 @@ fn fixture(script: Vec<Play>) -> Fixture {
         steps: Arc::default(),
         clock: Arc::new(SystemClock),
         replaces: None,
+        replicas: None,
         placed: Arc::default(),
         revocation: None,
     };

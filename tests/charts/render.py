@@ -173,6 +173,23 @@ def drain(objects, what):
         check(need <= grace, f"{what}: sessions are cut", f"needs {need} s, has {grace} s")
 
 
+def rights(objects, what):
+    """Each object that replicas share is made empty and kept, named in the Role, and nothing may be made or listed."""
+    shared = {(it["kind"], it["metadata"]["name"]): it for it in objects if it["kind"] in ("Lease", "Secret")}
+    rules = [rule for it in objects if it["kind"] in ("Role", "ClusterRole") for rule in it["rules"]]
+    for it in shared.values():
+        kept = it["metadata"]["annotations"].get("helm.sh/resource-policy") == "keep"
+        check(kept and not {"data", "stringData", "spec"} & set(it), f"{what}: {it['metadata']['name']} is not left alone", str(it))
+    kinds = {"secrets": "Secret", "leases": "Lease"}
+    named = {(kinds[kind], name) for rule in rules for kind in rule["resources"] for name in rule["resourceNames"]}
+    check(named == set(shared), f"{what}: the Role is for other objects", f"{named ^ set(shared)}")
+    verbs = {verb for rule in rules for verb in rule["verbs"]}
+    check(verbs <= {"get", "watch", "update"}, f"{what}: verbs", str(verbs))
+    bound = {subject["name"] for it in objects if it["kind"] == "RoleBinding" for subject in it["subjects"]}
+    used = {spec["serviceAccountName"] for _, spec, _ in facts.pods(objects) if rules and "serviceAccountName" in spec}
+    check(bound <= used, f"{what}: bound to another account", f"{bound} {used}")
+
+
 def judge(text, version, what):
     objects = [it for it in yaml.safe_load_all(text) if it]
     kubeconform(text, version, what)
@@ -180,6 +197,7 @@ def judge(text, version, what):
     check(not complaints, f"{what}: facts", "\n".join(complaints))
     configurations(objects, what)
     ports(objects, what)
+    rights(objects, what)
     drain(objects, what)
     monitoring(objects, what)
     ids = [(it["kind"], it["metadata"]["name"]) for it in objects]
@@ -203,7 +221,8 @@ def value_sets():
         check(code == 0 and "node(s) for" in notes and "<no value>" not in notes, f"{values.name}: notes", err + notes)
         print(f"{values.name}: looked at", flush=True)
     wanted = {"StatefulSet", "Service", "Ingress", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy",
-              "PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap", "ServiceAccount", "Pod"}
+              "PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap", "ServiceAccount", "Pod", "Lease", "Secret",
+              "Role", "RoleBinding"}
     check(wanted <= kinds, "kinds that no set of values renders", str(wanted - kinds))
 
 

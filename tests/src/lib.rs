@@ -18,6 +18,7 @@ pub mod hostile;
 pub mod inbox;
 pub mod issuer;
 pub mod judge;
+pub mod kubernetes;
 pub mod load;
 pub mod mount;
 pub mod nats;

@@ -67,7 +67,7 @@ impl Pebble {
     ) -> Option<Self> {
         let (pebble, dns) = (tools::find("bin/pebble")?, start_dns(world)?);
         let address = world.address;
-        let (certificate, key) = listener_certificate(world);
+        let (certificate, key) = listener_certificate(world, "pebble");
         let config = world.write(
             "pebble.json",
             &format!(
@@ -140,20 +140,21 @@ pub fn manage(world: &World, path: &str, body: Option<&str>) -> String {
     crate::process::run(command.arg(format!("https://{}:15000/{path}", world.address))).out
 }
 
-/// Pebble ships no certificate for its own listener.
-fn listener_certificate(world: &World) -> (String, String) {
+/// A certificate for a listener at the world's address (NAME.pem, NAME.key), and who vouches for it (NAME-ca.pem): Pebble
+/// ships none.
+pub(crate) fn listener_certificate(world: &World, name: &str) -> (String, String) {
     let made = (|| {
         let mut params = CertificateParams::default();
         // Or the leaf, whose subject would be the same, would pass for self-signed.
-        params.distinguished_name.push(DnType::CommonName, "Pebble listener CA");
+        params.distinguished_name.push(DnType::CommonName, format!("CA of {name}'s listener"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
         let leaf = CertificateParams::new([world.address.to_string()])?.signed_by(&key, &ca)?;
         Ok::<_, rcgen::Error>((ca.pem(), leaf.pem(), key.serialize_pem()))
     })();
-    let (ca, leaf, key) = made.unwrap_or_else(|error| panic!("Pebble's listener: {error}"));
-    world.write("pebble-ca.pem", &ca);
-    let certificate = world.write("pebble.pem", &leaf).display().to_string();
-    (certificate, world.write("pebble.key", &key).display().to_string())
+    let (ca, leaf, key) = made.unwrap_or_else(|error| panic!("listener of {name}: {error}"));
+    world.write(&format!("{name}-ca.pem"), &ca);
+    let certificate = world.write(&format!("{name}.pem"), &leaf).display().to_string();
+    (certificate, world.write(&format!("{name}.key"), &key).display().to_string())
 }

@@ -81,6 +81,7 @@ impl Agent {
             key_type: managed.config.key_type,
             reuse: managed.reusable().cloned(),
             replaces,
+            replicas: self.replicas.as_ref().map(|replicas| Arc::clone(&replicas.copies)),
             placed: Arc::clone(&placed),
             revocation: self.revocations.fresh(managed.config.ocsp),
         };
@@ -236,10 +237,21 @@ impl Agent {
         }
     }
 
-    fn obtained(&mut self, name: &str, issuer: &str, result: Result<Generation, IssueError>) {
+    pub(super) fn obtained(&mut self, name: &str, issuer: &str, result: Result<Generation, IssueError>) {
         let now = self.now_for(name);
         // Held, then swapped in, then seen.
         let limit = 2 * self.config.delivery.ack_timeout + self.config.delivery.proof_timeout;
+        if let Err(error) = &result
+            && !self.leads()
+        {
+            // The journal is in the Secret: whoever leads goes on with it, and counts.
+            let text = format!("this replica does not lead any more: {error}");
+            if let Some(managed) = self.certificates.get_mut(name) {
+                managed.given_up();
+            }
+            self.end_run(name, 0, Err(text));
+            return;
+        }
         self.judge_attempt(name, result.as_ref().err());
         let tainted = result.as_ref().ok().and_then(|generation| self.tainted(name, generation));
         let Some(managed) = self.certificates.get_mut(name) else { return };

@@ -186,7 +186,7 @@ impl Agent {
                 let _ = reply.send(self.measure());
             }
             Command::Renew { certificates, all, force, reply } => {
-                let names = self.named(certificates, all);
+                let names = self.must_lead().and_then(|()| self.named(certificates, all));
                 let _ = reply.send(names.clone().map(|names| (names, self.steps.listen())));
                 for name in names.unwrap_or_default() {
                     self.request(&name, force);
@@ -199,7 +199,7 @@ impl Agent {
                 });
             }
             Command::Account { issuer, reply } => {
-                let _ = reply.send(self.account(&issuer));
+                let _ = reply.send(self.must_lead().and_then(|()| self.account(&issuer)));
             }
             Command::Stored { certificate, generation, reply } => {
                 let _ = reply.send(self.stored(&certificate, generation));

@@ -246,6 +246,12 @@ impl Managed {
         Some(staple).filter(|staple| staple.next_update > now && self.memory.revocation(generation).is_none())
     }
 
+    /// The attempt is another replica's now.
+    pub(super) fn given_up(&mut self) {
+        self.obtaining = false;
+        self.order_pending = None;
+    }
+
     /// The attempt failed.
     pub(super) fn failed(&mut self, now: Timestamp, issuer: &str, error: &IssueError) {
         self.obtaining = false;

@@ -17,6 +17,7 @@ mod incidents;
 mod issuers;
 mod managed;
 mod measure;
+mod replicas;
 mod revocations;
 mod start;
 mod status;
@@ -57,6 +58,9 @@ use tally::Tally;
 /// Deadlines are wall-clock instants, looked at again at least this often, so that a suspended machine or a
 /// stepped clock delays nothing for longer (DESIGN section 7).
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How soon a follower thinks again about what the leader should do.
+const FOLLOWING: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
 /// Changes of the model of limits are written at most this often; a crash forgets no more than that.
 const SAVE_LIMITS_EVERY: Duration = Duration::from_secs(1);
@@ -113,6 +117,8 @@ struct Agent {
     time_asked: Option<Instant>,
     /// Something of an embedded CA has changed.
     authorities_changed: Arc<Notify>,
+    /// Other agents that share certificates; `None`: there are none.
+    replicas: Option<replicas::Replicas>,
 }
 
 impl Agent {
@@ -148,6 +154,7 @@ impl Agent {
                 Some(command) = commands.recv() => self.command(command),
                 Some(ended) = self.attempts.join_next_with_id() => self.attempt_ended(ended),
                 Some(ended) = self.revocations.next() => self.told(ended),
+                Some(news) = replicas::next(&mut self.replicas) => self.replica_news(news),
             }
             self.watch_clock();
             self.check_deadlines();
@@ -218,6 +225,7 @@ impl Agent {
     fn act_on(&mut self, name: &str) -> Option<Timestamp> {
         let now = self.now_for(name);
         let canary = self.clock_is_doubted();
+        let leads = self.leads();
         let managed = self.certificates.get_mut(name)?;
         if managed.obtaining {
             return None;
@@ -225,6 +233,8 @@ impl Agent {
         let decision = managed.decide(now, &self.issuers).clone();
         let wake = match decision.action {
             Action::Wait => decision.wake,
+            // The leader's. Looked at again in case that becomes us without news.
+            _ if !leads => lifecycle::plus(now, FOLLOWING),
             // While the clock is in doubt, what is due only because of the clock goes one at a time.
             Action::Obtain { .. } | Action::Rehearse { .. }
                 if canary && decision.reason.is_timed() && !self.attempts.is_empty() =>
@@ -321,6 +331,9 @@ impl Agent {
             tracing::error!(certificate = name, %error, "cannot remember; a restart would forget this");
         }
         self.disk.note(Document::Memory(name.to_owned()), &written);
+        if let Some(replicas) = &self.replicas {
+            replicas.copies.changed(name);
+        }
     }
 
     fn save_records(&self) {

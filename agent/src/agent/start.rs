@@ -10,7 +10,7 @@ use sealwire_proto::socket::{ListenError, Listener};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -18,6 +18,7 @@ use super::disk::Disk;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
+use super::replicas::{Leading, Replicas};
 use super::revocations::Revocations;
 use super::tally::Tally;
 use super::{Agent, LONGEST_SLEEP, calendar};
@@ -30,12 +31,13 @@ use crate::delivery::client_roots::{self, ClientRoots, ClientRootsError, LOOK_EV
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
-use crate::issuer::acme::{AcmeIssuer, Challenges};
+use crate::issuer::acme::{AcmeIssuer, Challenges, Gate};
 use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
 use crate::metrics::Metrics;
+use crate::replicas::place::{self, Place};
 use crate::revocation::fetch::Http;
 use crate::revocation::inquiry::Inquiry;
 use crate::steps::Steps;
@@ -47,6 +49,8 @@ pub(super) const RECORDS: &str = "deliveries.json";
 const AGENT: &str = "agent.json";
 /// Words from nodes and from the command line that wait for the loop.
 const QUEUE: usize = 1024;
+/// Two requests to an API server that may be away.
+const RELEASE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 /// An embedded CA signs in a fraction of a millisecond: more would only wait for the disk.
 const PARALLEL_INTERNAL: usize = 8;
 
@@ -113,6 +117,9 @@ pub enum StartError {
     /// What asks about revocation.
     #[error("cannot set up questions about revocation: {0}")]
     Revocation(String),
+    /// What is shared with other replicas.
+    #[error("[kubernetes]: {0}")]
+    Replicas(String),
     /// The scheduler of maintenance windows.
     #[error("cannot schedule the maintenance windows: {0}")]
     Calendar(String),
@@ -139,13 +146,17 @@ struct Identity {
 /// [`StartError`], one line that names what to change.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let tasks = CancellationToken::new();
     let store = Store::open(&config.state_dir)?;
+    let (replicas, keeper) = share(&config, &tasks)?.unzip();
+    let gate = replicas
+        .as_ref()
+        .map(|replicas| -> Arc<dyn Gate> { Arc::new(Leading(Arc::clone(&replicas.copies))) });
     let socket = |key| move |source| StartError::Socket { key, source };
     let delivery_socket = Listener::bind(&config.delivery.socket).map_err(socket("delivery.socket"))?;
     let admin_socket = Listener::bind(&config.admin.socket).map_err(socket("admin.socket"))?;
 
-    let tasks = CancellationToken::new();
-    let sources = sources(&config, &store, &clock, &tasks).await?;
+    let sources = sources(&config, &store, &clock, gate.as_ref(), &tasks).await?;
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
     let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
@@ -154,6 +165,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let current = agent.incidents.current();
     let alerts = Alerts::start(&agent.config.alerts, &spool, &clock, agent.seed, &current, &tasks)?;
     agent.incidents.tell(alerts);
+    agent.replicas = replicas;
     let config = &agent.config;
     let (event_sender, events) = mpsc::channel(QUEUE);
     let (command_sender, commands) = mpsc::channel(QUEUE);
@@ -200,6 +212,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         Some(Ok((which, Err(source)))) = servers.join_next() => Err(StartError::Server { which, source }),
     };
     tasks.cancel();
+    if let Some(keeper) = keeper {
+        // The next leader need not wait for the end of our Lease.
+        let _ = tokio::time::timeout(RELEASE_TIMEOUT, keeper).await;
+    }
     calendar.stop().await;
     // Dropping the servers removes the socket files.
     servers.shutdown().await;
@@ -261,14 +277,30 @@ impl Agent {
             clock_watch: ClockWatch::default(),
             time_asked: None,
             authorities_changed,
+            replicas: None,
         })
     }
+}
+
+/// Starts what shares certificates with other replicas, if there are to be any.
+fn share(
+    config: &Config,
+    tasks: &CancellationToken,
+) -> Result<Option<(Replicas, JoinHandle<()>)>, StartError> {
+    let Some(kubernetes) = &config.kubernetes else { return Ok(None) };
+    place::check_in_memory(&config.state_dir).map_err(StartError::Replicas)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    let place =
+        Place::new(config, kubernetes, environment, fastrand::u32(..)).map_err(StartError::Replicas)?;
+    let (copies, news, keeper) = crate::replicas::start(place, tasks).map_err(StartError::Replicas)?;
+    Ok(Some((Replicas { copies, news, leader: String::new() }, keeper)))
 }
 
 async fn sources(
     config: &Config,
     store: &Store,
     clock: &Arc<dyn Clock>,
+    gate: Option<&Arc<dyn Gate>>,
     tasks: &CancellationToken,
 ) -> Result<BTreeMap<String, Source>, StartError> {
     let mut sources = BTreeMap::new();
@@ -307,6 +339,10 @@ async fn sources(
         let dir = accounts.join(name);
         let issuer = AcmeIssuer::open(name.clone(), dir, acme.clone(), challenges.clone())
             .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
+        let issuer = match gate {
+            Some(gate) => issuer.gated(Arc::clone(gate)),
+            None => issuer,
+        };
         add(&mut sources, Arc::new(issuer), acme.parallel_orders)?;
     }
     Ok(sources)

@@ -36,6 +36,7 @@ impl Agent {
             refused_peers: self.refused_peers,
             panics: self.panics,
             incidents: self.incidents.open().map(Incident::to_message).collect(),
+            role: self.role(),
         }
     }
 

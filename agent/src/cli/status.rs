@@ -34,7 +34,9 @@ impl Status {
 fn as_text(status: &StatusReply) -> String {
     let now = instant(status.now_ms).unwrap_or_default();
     let rows: Vec<_> = status.certificates.iter().map(|certificate| row(certificate, now)).collect();
-    let mut text = table(&["CERTIFICATE", "STATE", "GEN", "EXPIRES", "REVOCATION", "NEXT", "WHY"], &rows);
+    let mut text =
+        if status.role.is_empty() { String::new() } else { format!("This replica {}.\n\n", status.role) };
+    text += &table(&["CERTIFICATE", "STATE", "GEN", "EXPIRES", "REVOCATION", "NEXT", "WHY"], &rows);
     let deliveries: Vec<_> = status
         .certificates
         .iter()
@@ -154,6 +156,7 @@ fn as_json(status: &StatusReply) -> Value {
         "now": at(status.now_ms),
         "started": at(status.started_ms),
         "pid": status.pid,
+        "role": status.role,
         "state_dir": status.state_dir,
         "delivery_socket": status.delivery_socket,
         "refused_peers": status.refused_peers,

@@ -58,6 +58,7 @@ pub(super) fn check(config: &mut Config) -> Checked {
         }
     }
     check_certificates(config)?;
+    super::kubernetes::check(config)?;
     super::check_challenge::check(config)
 }
 

@@ -7,6 +7,7 @@ mod challenge;
 mod check;
 mod check_challenge;
 mod check_internal;
+mod kubernetes;
 mod lifecycle;
 mod revocation;
 
@@ -28,6 +29,7 @@ pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
 pub use crate::keys::KeyType;
+pub use kubernetes::KubernetesConfig;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
 pub use revocation::RevocationConfig;
 pub(crate) use revocation::signed;
@@ -69,6 +71,8 @@ pub struct Config {
     /// How revocation is watched.
     #[serde(default)]
     pub revocation: RevocationConfig,
+    /// Replicas that share certificates and accounts; `None`: this agent is alone.
+    pub kubernetes: Option<KubernetesConfig>,
     /// What is logged.
     #[serde(default)]
     pub log: Log,

@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use sealwire_proto::v1::StepKind;
 
 use crate::clock::Skew;
+use crate::replicas::ShareError;
 use crate::store::StoreError;
 
 /// What is asked of an issuer: one certificate for one key.
@@ -196,6 +197,12 @@ impl From<StoreError> for IssueError {
     }
 }
 
+impl From<ShareError> for IssueError {
+    fn from(error: ShareError) -> Self {
+        Self::new(ErrorClass::Transient, error.to_string())
+    }
+}
+
 /// A source of certificates.
 #[async_trait]
 pub trait Issuer: Send + Sync {
@@ -258,6 +265,9 @@ pub trait Issuer: Send + Sync {
     fn has_account(&self) -> bool {
         false
     }
+
+    /// The files of the account were changed by somebody else.
+    async fn account_changed(&self) {}
 
     /// The account, as the CA sees it now.
     ///

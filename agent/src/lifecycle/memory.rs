@@ -140,6 +140,20 @@ impl Memory {
         self.quarantined.iter().any(|quarantine| quarantine.generation == generation)
     }
 
+    /// Another replica's memory, on top of what this one's own nodes serve and refused.
+    pub fn take_over(&mut self, theirs: Self) {
+        let ours = std::mem::replace(self, theirs);
+        self.committed = ours.committed;
+        for refused in ours.quarantined {
+            if !self.is_quarantined(refused.generation) {
+                self.quarantine(refused);
+            }
+        }
+        for revoked in ours.revoked {
+            self.remember_revoked(revoked);
+        }
+    }
+
     /// Remembers a revocation by an operator.
     pub fn revoke(&mut self, generation: u64, now: Timestamp) {
         self.remember_revoked(Revoked { generation, at: now, why: None });

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{Chain, StoreError, check_private, durable};
 use crate::keys::KeyType;
+use crate::replicas::contents;
 
 const NO_CERTIFICATE: &str = "no PEM block CERTIFICATE in it";
 
@@ -98,6 +99,10 @@ impl std::fmt::Debug for Generation {
 }
 
 impl Generation {
+    /// Its files, each with the name that it has in a Secret.
+    pub(crate) const FILES: [(&'static str, &'static str); 3] =
+        [(contents::KEY, KEY), (contents::CHAIN, CHAIN), (contents::METADATA, METADATA)];
+
     /// Start of validity.
     #[must_use]
     pub fn not_before(&self) -> Timestamp {

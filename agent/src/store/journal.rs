@@ -79,6 +79,12 @@ impl Journal {
         super::save_json(&dir.join(ORDER), self)
     }
 
+    /// Takes over the files of another replica's journal; the key first.
+    pub(super) fn install(dir: &Path, order: &[u8], key: &[u8]) -> Result<(), StoreError> {
+        durable::write(&dir.join(KEY), key, 0o600)?;
+        durable::write(&dir.join(ORDER), order, 0o600)
+    }
+
     /// The journal first, for the same reason.
     pub(super) fn clear(dir: &Path) -> Result<(), StoreError> {
         durable::remove(&dir.join(ORDER))?;

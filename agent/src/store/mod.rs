@@ -20,6 +20,7 @@ pub(crate) mod faults;
 mod generation;
 mod glance;
 mod history;
+mod install;
 mod journal;
 
 use std::io;

@@ -62,7 +62,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The text of sealwire.toml. Argument: values. */}}
+{{/* The text of sealwire.toml. Arguments: values, name (of the workload; the Lease has it). */}}
 {{- define "sealwire-sidecar.settings" -}}
 {{- $values := .values -}}
 {{- $own := dict
@@ -73,6 +73,9 @@
 -}}
 {{- if $values.metrics.enabled -}}
 {{- $_ := set $own.admin "metrics" (printf "0.0.0.0:%v" (int $values.metrics.port)) -}}
+{{- end -}}
+{{- if $values.store.kubernetes -}}
+{{- $_ := set $own "kubernetes" (dict "name" .name) -}}
 {{- end -}}
 {{- $config := mergeOverwrite (dict "log" (dict "format" "json")) (deepCopy $values.config) $own -}}
 {{- /* `pki: null` or `pki: {}`: a CA with all as it is when unset. */ -}}

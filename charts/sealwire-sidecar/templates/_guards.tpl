@@ -13,7 +13,8 @@ replicas (how many pods there may be), image.
 {{- fail (printf "\n\n%s.config.certificate is empty: there is nothing to serve. Add one with `name` and `identifiers`, and an issuer in %s.config.acme or %s.config.internal.\n" $where $where $where) -}}
 {{- end -}}
 {{- include "sealwire-sidecar.refuse" (dict "config" $config "where" (printf "%s.config" $where) "keys" (list
-      "state_dir" "delivery.socket" "delivery.allow_uids" "delivery.allow_gids" "admin.socket" "admin.metrics" "http01.listen")) -}}
+      "state_dir" "delivery.socket" "delivery.allow_uids" "delivery.allow_gids" "admin.socket" "admin.metrics" "http01.listen" "http01.stateless"
+      "kubernetes.name" "kubernetes.server" "kubernetes.ca_file" "kubernetes.token_file" "kubernetes.namespace")) -}}
 {{- $issuers := include "sealwire-sidecar.issuers" $config | fromJsonArray -}}
 {{- if not $issuers -}}
 {{- fail (printf "\n\nno issuer is configured. Add %s.config.acme.NAME or %s.config.internal.NAME.\n" $where $where) -}}
@@ -32,10 +33,25 @@ replicas (how many pods there may be), image.
 {{- fail "\n\nchallenge \"tls-alpn-01\": CAs ask on port 443, which leads to the server and not to the agent beside it. Use \"http-01\" or \"dns-01\".\n" -}}
 {{- end -}}
 {{- $usesAcme := include "sealwire-sidecar.usesAcme" $config -}}
-{{- if and $usesAcme (gt (int .replicas) 1) -}}
-{{- fail (printf "\n\n%v replicas with an ACME issuer: each agent would order for itself (Let's Encrypt gives 5 certificates of the same names in a week), and a challenge may reach the wrong pod. A store that replicas share (the Kubernetes store) does not exist yet. Set replicas to 1 and autoscaling off, or use an embedded CA (%s.config.internal).\n" .replicas $where) -}}
+{{- $shared := $values.store.kubernetes -}}
+{{- if and $usesAcme (gt (int .replicas) 1) (not $shared) -}}
+{{- fail (printf "\n\n%v replicas with an ACME issuer: each agent would order for itself (Let's Encrypt gives 5 certificates of the same names in a week), and a challenge may reach the wrong pod. Set %s.store.kubernetes = true, so that one of them orders for all, or replicas to 1 and autoscaling off.\n" .replicas $where) -}}
 {{- end -}}
-{{- if and (not $values.state.persistent) (not $values.state.acceptLoss) -}}
+{{- if and $shared $config.internal -}}
+{{- fail (printf "\n\n%s.store.kubernetes = true with an embedded CA: its root is not shared. Remove %s.config.internal, or set %s.store.kubernetes = false.\n" $where $where $where) -}}
+{{- end -}}
+{{- if and $config.kubernetes (not $shared) -}}
+{{- fail (printf "\n\n%s.config.kubernetes without %s.store.kubernetes = true: the Role, the Secrets and the Lease would not be there. Set it.\n" $where $where) -}}
+{{- end -}}
+{{- if and $shared $values.state.existingClaim -}}
+{{- fail (printf "\n\n%s.state.existingClaim with %s.store.kubernetes = true: keys stay in memory and in Secrets. Remove one of them.\n" $where $where) -}}
+{{- end -}}
+{{- range $config.certificate -}}
+{{- if and $shared (not (regexMatch "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$" .name)) -}}
+{{- fail (printf "\n\ncertificate %q: its name becomes part of a Secret's. Use a-z, 0-9, '-' and '.', with a letter or digit at each end.\n" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (not $values.state.persistent) (not $values.state.acceptLoss) (not $shared) -}}
 {{- fail (printf "\n\n%s.state.persistent = false: every new pod orders anew, against the CA's limits, and an embedded CA makes another root that no client trusts. Leave it true, or say so with %s.state.acceptLoss = true.\n" $where $where) -}}
 {{- end -}}
 {{- if and (not $values.state.persistent) $values.state.existingClaim -}}

@@ -94,7 +94,7 @@ volumeMounts:
     mountPath: /etc/sealwire/files/{{ . }}
     readOnly: true
   {{- end }}
-  {{- if $values.token.project }}
+  {{- if or $values.token.project $values.store.kubernetes }}
   - name: sealwire-token
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true
@@ -119,7 +119,7 @@ workload is a StatefulSet that brings `sealwire-state` by `sealwire-sidecar.clai
   emptyDir:
     medium: Memory
     sizeLimit: 1Mi
-{{- if not $values.state.persistent }}
+{{- if not (include "sealwire-sidecar.persistent" $values) }}
 - name: sealwire-state
   emptyDir:
     medium: Memory
@@ -140,7 +140,7 @@ workload is a StatefulSet that brings `sealwire-state` by `sealwire-sidecar.clai
   configMap:
     name: {{ . }}
 {{- end }}
-{{- if $values.token.project }}
+{{- if or $values.token.project $values.store.kubernetes }}
 - name: sealwire-token
   projected:
     defaultMode: 0400
@@ -171,6 +171,11 @@ workload is a StatefulSet that brings `sealwire-state` by `sealwire-sidecar.clai
   readOnly: true
 {{- end -}}
 
+{{/* "true" if the state is on a volume that outlives the pod. With Secrets it is in memory. Argument: the agent's values. */}}
+{{- define "sealwire-sidecar.persistent" -}}
+{{- if and .state.persistent (not .store.kubernetes) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "sealwire-sidecar.claimSpec" -}}
 accessModes: [ReadWriteOnce]
 {{- with .values.state.storageClassName }}
@@ -183,7 +188,7 @@ resources:
 
 {{/* For volumeClaimTemplates of a StatefulSet. Argument: values. */}}
 {{- define "sealwire-sidecar.claimTemplate" -}}
-{{- if and .values.state.persistent (not .values.state.existingClaim) -}}
+{{- if and (include "sealwire-sidecar.persistent" .values) (not .values.state.existingClaim) -}}
 - metadata:
     name: sealwire-state
   spec: {{- include "sealwire-sidecar.claimSpec" . | nindent 4 }}
@@ -192,7 +197,7 @@ resources:
 
 {{/* The claim for a Deployment. It outlives the release: it holds account and keys. Arguments: values, name, labels. */}}
 {{- define "sealwire-sidecar.claim" -}}
-{{- if and .values.state.persistent (not .values.state.existingClaim) -}}
+{{- if and (include "sealwire-sidecar.persistent" .values) (not .values.state.existingClaim) -}}
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:

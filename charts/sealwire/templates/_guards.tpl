@@ -12,8 +12,11 @@
 {{- fail "\n\nautoscaling.enabled with autoscaling.cpu = 0 and autoscaling.sessions = 0: there is nothing to scale by. Set one of them.\n" -}}
 {{- end -}}
 {{- include "sealwire-sidecar.guards" (dict "values" $values.agent "where" "agent" "replicas" $replicas "image" (include "sealwire.agentImage" .)) -}}
-{{- if and (gt $replicas 1) (not $values.acceptSeparateRoots) -}}
-{{- fail (printf "\n\n%v replicas with an embedded CA: each agent has a CA of its own, so clients must trust every root. A store that replicas share (the Kubernetes store) does not exist yet. Set replicas to 1 and autoscaling off, or say that it is meant with acceptSeparateRoots = true.\n" $replicas) -}}
+{{- if and $values.agent.store.kubernetes (eq (include "sealwire.serviceAccount" .) "default") -}}
+{{- fail "\n\nagent.store.kubernetes = true with the service account \"default\": everything else in the namespace that runs as it could read the keys. Set serviceAccount.create = true, or name one.\n" -}}
+{{- end -}}
+{{- if and (gt $replicas 1) (not $values.acceptSeparateRoots) (not $values.agent.store.kubernetes) -}}
+{{- fail (printf "\n\n%v replicas with an embedded CA: each agent has a CA of its own, so clients must trust every root. Set replicas to 1 and autoscaling off, or say that it is meant with acceptSeparateRoots = true.\n" $replicas) -}}
 {{- end -}}
 {{- include "sealwire.guards.node" . -}}
 {{- include "sealwire.guards.channels" (dict "values" $values "replicas" $replicas) -}}

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, LINK, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -84,6 +85,8 @@ pub(super) enum HttpFault {
     Unreachable { url: String, detail: String },
     #[error("cannot sign a request to {0} with the account's key: {1}")]
     Unsigned(String, String),
+    #[error("{0}")]
+    Held(String),
 }
 
 /// instant-acme's [`HttpClient`] over reqwest.
@@ -94,6 +97,18 @@ pub(super) struct AcmeHttp {
     pub(super) time: Arc<CaTime>,
     /// Signs what instant-acme asks for, where it cannot.
     key: Option<Arc<AccountKey>>,
+    /// Lets signed requests pass, for the issuer of this name.
+    gate: Option<(Arc<dyn Gate>, Arc<str>)>,
+}
+
+/// Who has a word before a signed request leaves.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// A signed request of this issuer is about to be made.
+    ///
+    /// # Errors
+    /// It must not be made now, and why.
+    async fn pass(&self, issuer: &str) -> Result<(), String>;
 }
 
 impl AcmeHttp {
@@ -116,12 +131,17 @@ impl AcmeHttp {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| ours(chain_of(&error)))?;
-        Ok(Self { client, nonces: Arc::default(), time: Arc::default(), key: None })
+        Ok(Self { client, nonces: Arc::default(), time: Arc::default(), key: None, gate: None })
     }
 
     /// The same client for an account whose key instant-acme cannot use: what that signs is signed anew.
     pub(super) fn signing_with(&self, key: Arc<AccountKey>) -> Self {
         Self { key: Some(key), ..self.clone() }
+    }
+
+    /// The same client, asking `gate` before each signed request.
+    pub(super) fn gated(&self, gate: Arc<dyn Gate>, issuer: &str) -> Self {
+        Self { gate: Some((gate, issuer.into())), ..self.clone() }
     }
 
     /// What instant-acme asks for. Of a nonce (its only use of HEAD) we may have one already.
@@ -163,6 +183,9 @@ impl AcmeHttp {
         record(None);
         let url = uri.to_string();
         check_url(uri, &url)?;
+        if let Some((gate, issuer)) = self.gate.as_ref().filter(|_| method == Method::POST) {
+            gate.pass(issuer).await.map_err(HttpFault::Held)?;
+        }
         headers.insert(USER_AGENT, HeaderValue::from_static(OUR_USER_AGENT));
 
         let unreachable =

@@ -24,6 +24,7 @@ mod validate;
 mod wire;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,6 +49,7 @@ use crate::config::AcmeConfig;
 pub(crate) use self::challenge::survey as challenge_survey;
 pub(crate) use self::challenge::{AliasError, DnsError, PATH, Resolver};
 pub use self::challenge::{Challenges, Http01, Http01Error, Provisioned, TlsAlpn01};
+pub use self::http::Gate;
 pub use self::takeover::{ForeignAccount, TakenOver, take_over};
 
 /// A configured ACME CA with our account there.
@@ -120,6 +122,13 @@ impl AcmeIssuer {
         })
     }
 
+    /// The same issuer, asking `gate` before each signed request.
+    #[must_use]
+    pub fn gated(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.accounts.http = self.accounts.http.gated(gate, &self.ca.issuer);
+        self
+    }
+
     /// One order, with the account as it is.
     async fn order(
         &self,
@@ -176,6 +185,10 @@ impl Issuer for AcmeIssuer {
             self.accounts.forget().await;
         }
         result
+    }
+
+    async fn account_changed(&self) {
+        self.accounts.forget().await;
     }
 
     fn tells_time(&self) -> bool {

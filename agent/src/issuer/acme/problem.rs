@@ -185,6 +185,7 @@ impl Ca {
             HttpFault::Unreachable { .. } | HttpFault::TooLarge(_) => {
                 (ErrorClass::Transient, format!("cannot {doing}: {fault}"))
             }
+            HttpFault::Held(why) => (ErrorClass::Transient, format!("did not {doing}: {why}")),
             HttpFault::Insecure(_) | HttpFault::BadUrl(..) | HttpFault::Unsigned(..) => {
                 (ErrorClass::Ours, format!("cannot {doing}: {fault}"))
             }
