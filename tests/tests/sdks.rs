@@ -1,11 +1,13 @@
 //! The official clients, unmodified, on channels of a real node, in both framings: recovery after cuts, history, presence,
-//! procedures, values with deltas, maps, subscriptions by the node, tokens that end.
+//! procedures, values with deltas, maps, subscriptions by the node, tokens that end; and on two nodes that share channels.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use sealwire_tests::sdk::Maker;
 
 #[path = "sdks/channels.rs"]
 mod channels;
+#[path = "sdks/cluster.rs"]
+mod cluster;
 #[path = "sdks/maps.rs"]
 mod maps;
 #[path = "sdks/scene.rs"]
@@ -44,4 +46,14 @@ async fn javascript() {
 #[tokio::test(flavor = "multi_thread")]
 async fn python() {
     official(Maker::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript_on_two_nodes() {
+    cluster::shared(Maker::JavaScript).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_on_two_nodes() {
+    cluster::shared(Maker::Python).await;
 }

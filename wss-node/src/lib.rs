@@ -22,6 +22,7 @@ mod control;
 mod counters;
 mod doors;
 mod drain;
+mod expect;
 mod first;
 mod forwarded;
 mod guard;

@@ -1,5 +1,4 @@
-//! The condition of a publication: in JSON `{"epoch": …, "offset": …}`, `"absent"` or `"present"`, as in the RPC of
-//! sessions.
+//! The condition of a publication: a message by gRPC, and in JSON as in the RPC of sessions.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -7,27 +6,17 @@ use super::fault::Fault;
 use super::v1::{self, StreamPosition};
 use crate::broker::position::{Epoch, Position};
 use crate::broker::publication::Expect;
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Form {
-    Word(Word),
-    Position(StreamPosition),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Absent,
-    Present,
-}
+use crate::expect::{Form, Word};
 
 impl Serialize for v1::Expect {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self { absent: true, .. } => Form::Word(Word::Absent),
             Self { present: true, .. } => Form::Word(Word::Present),
-            Self { position, .. } => Form::Position(position.clone().unwrap_or_default()),
+            Self { position, .. } => {
+                let StreamPosition { offset, epoch } = position.clone().unwrap_or_default();
+                Form::Position { offset, epoch }
+            }
         }
         .serialize(serializer)
     }
@@ -38,7 +27,9 @@ impl<'de> Deserialize<'de> for v1::Expect {
         Ok(match Form::deserialize(deserializer)? {
             Form::Word(Word::Absent) => Self { absent: true, ..Self::default() },
             Form::Word(Word::Present) => Self { present: true, ..Self::default() },
-            Form::Position(position) => Self { position: Some(position), ..Self::default() },
+            Form::Position { offset, epoch } => {
+                Self { position: Some(StreamPosition { offset, epoch }), ..Self::default() }
+            }
         })
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use tonic::Code;
 
 use super::v1;
-use crate::broker::answer::{Append, Refusal, Unavailable};
+use crate::broker::answer::{Unavailable, Unplaced};
 use crate::broker::position::Position;
 
 /// A method's error.
@@ -169,20 +169,13 @@ impl From<Unavailable> for Fault {
     }
 }
 
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        Self::bad(refusal.to_string())
-    }
-}
-
-/// Where a publication is, and whether it had been before.
-pub(super) fn appended(append: Append) -> Result<(Position, bool), Fault> {
-    match append {
-        Append::Appended(position) => Ok((position, false)),
-        Append::Duplicate(position) => Ok((position, true)),
-        Append::Conflict { current } => Err(Fault::conflict(current)),
-        Append::Refused(refusal) => Err(refusal.into()),
-        Append::Unavailable(unavailable) => Err(unavailable.into()),
+impl From<Unplaced> for Fault {
+    fn from(unplaced: Unplaced) -> Self {
+        match unplaced {
+            Unplaced::Conflict { current } => Self::conflict(current),
+            Unplaced::Refused(refusal) => Self::bad(refusal.to_string()),
+            Unplaced::Unavailable(unavailable) => unavailable.into(),
+        }
     }
 }
 
@@ -190,6 +183,7 @@ pub(super) fn appended(append: Append) -> Result<(Position, bool), Fault> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::broker::answer::{Append, Placed, Refusal};
     use crate::broker::position::Epoch;
 
     #[test]
@@ -213,13 +207,15 @@ mod tests {
     #[test]
     fn what_became_of_a_publication_is_told_with_what_helps() {
         let there = Position { epoch: Epoch::named("e"), offset: 7 };
-        assert_eq!(appended(Append::Duplicate(there.clone())), Ok((there.clone(), true)));
-        let conflict = v1::Error::from(appended(Append::Conflict { current: Some(there) }).unwrap_err());
+        let fault = |append: Append| Fault::from(append.placed().unwrap_err());
+        let placed = Append::Duplicate(there.clone()).placed();
+        assert_eq!(placed, Ok(Placed { position: there.clone(), duplicate: true }));
+        let conflict = v1::Error::from(fault(Append::Conflict { current: Some(there) }));
         assert_eq!(conflict.current, Some(v1::StreamPosition { offset: 7, epoch: "e".to_owned() }));
         assert_eq!(conflict.message, "conflict: the last publication is another");
-        let later = appended(Append::Unavailable(Unavailable::for_now("full"))).unwrap_err();
+        let later = fault(Append::Unavailable(Unavailable::for_now("full")));
         assert_eq!((later.kind, later.retry_after()), (Kind::Temporary, Some(Duration::from_secs(1))));
-        let never = appended(Append::Refused(Refusal::KeyMissing)).unwrap_err();
+        let never = fault(Append::Refused(Refusal::KeyMissing));
         assert_eq!(never.kind, Kind::BadRequest);
     }
 }

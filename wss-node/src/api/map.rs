@@ -4,13 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt, stream};
 
-use super::fault::{Fault, appended};
+use super::fault::Fault;
 use super::v1::{
     MapClearRequest, MapClearResult, MapReadStateRequest, MapReadStateResult, MapReadStreamRequest,
     MapReadStreamResult, MapStatsRequest, MapStatsResult, StreamPosition,
 };
 use super::{Api, Caller, count, payload};
-use crate::broker::answer::{Append, Cursor, Snapshot, StatePage};
+use crate::broker::answer::{Cursor, Snapshot, StatePage, Unplaced};
 use crate::broker::position::{Epoch, Position};
 use crate::broker::publication::{Expect, NewPublication};
 use crate::channels::Channel;
@@ -120,13 +120,11 @@ impl Api {
             });
             let mut appending = stream::iter(removals).buffer_unordered(AT_ONCE);
             while let Some(append) = appending.next().await {
-                match append? {
+                match append?.placed() {
+                    Ok(_) => removed += 1,
                     // Somebody else was faster.
-                    Append::Conflict { .. } => {}
-                    other => {
-                        appended(other)?;
-                        removed += 1;
-                    }
+                    Err(Unplaced::Conflict { .. }) => {}
+                    Err(unplaced) => return Err(unplaced.into()),
                 }
             }
         }

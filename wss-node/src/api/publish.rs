@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use super::fault::{Fault, appended};
+use super::fault::Fault;
 use super::v1::{
     BroadcastRequest, BroadcastResult, MapPublishRequest, MapPublishResult, MapRemoveRequest,
     MapRemoveResult, PublishRequest, PublishResponse, PublishResult,
 };
 use super::{Api, Caller, expect, payload};
-use crate::broker::answer::Append;
+use crate::broker::answer::{Append, Placed, Unplaced};
 use crate::broker::publication::{Expect, NewPublication, Tags};
 use crate::broker::rules::Kind;
 use crate::channels::Channel;
@@ -56,7 +56,7 @@ impl Api {
             expect: expect::read(request.expect)?,
             ..NewPublication::default()
         };
-        let (position, duplicate) = appended(self.append(&channel, new).await?)?;
+        let Placed { position, duplicate } = self.append(&channel, new).await?.placed()?;
         let epoch = position.epoch.as_str().to_owned();
         Ok(PublishResult { offset: position.offset, epoch, duplicate })
     }
@@ -176,13 +176,15 @@ impl Api {
             Expect::Absent => "key_exists",
             Expect::Any | Expect::Present => "key_not_found",
         };
-        let append = self.append(channel, new).await?;
-        if let Append::Conflict { current } = append {
-            let (offset, epoch) =
-                current.map(|at| (at.offset, at.epoch.as_str().to_owned())).unwrap_or_default();
-            return Ok(Changed { offset, epoch, suppressed: true, suppress_reason: reason.to_owned() });
-        }
-        let (position, suppressed) = appended(append)?;
+        let (position, suppressed) = match self.append(channel, new).await?.placed() {
+            Ok(Placed { position, duplicate }) => (position, duplicate),
+            Err(Unplaced::Conflict { current }) => {
+                let (offset, epoch) =
+                    current.map(|at| (at.offset, at.epoch.as_str().to_owned())).unwrap_or_default();
+                return Ok(Changed { offset, epoch, suppressed: true, suppress_reason: reason.to_owned() });
+            }
+            Err(unplaced) => return Err(unplaced.into()),
+        };
         let suppress_reason = if suppressed { IDEMPOTENCY.to_owned() } else { String::new() };
         let epoch = position.epoch.as_str().to_owned();
         Ok(Changed { offset: position.offset, epoch, suppressed, suppress_reason })

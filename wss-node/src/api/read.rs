@@ -6,7 +6,9 @@ use super::v1::{
     PresenceResult, PresenceStatsRequest, PresenceStatsResult, StreamPosition,
 };
 use super::{Api, Caller, count, expect, payload};
+use crate::audit::Entry;
 use crate::broker::answer::{From, Page, Read};
+use crate::broker::rules::Kind;
 use crate::channels::Channel;
 
 /// Members of a channel that one answer tells, at most.
@@ -55,14 +57,31 @@ impl Api {
         }
     }
 
-    /// The log is what recovery rests on, and no broker gives it up by request.
+    /// Begins a channel anew: nothing of it is there any more, and no position of before is.
     pub(super) async fn history_remove(
         &self,
-        _: &Caller,
+        caller: &Caller,
         request: HistoryRemoveRequest,
     ) -> Result<HistoryRemoveResult, Fault> {
-        self.channel(&request.channel)?;
-        Err(Fault::not_available("history is never removed by request; history_ttl of the namespace ends it"))
+        let channel = self.channel(&request.channel)?;
+        if channel.namespace.kind() == Kind::Map {
+            let message =
+                "subscribers of a map catch up by its log; map_clear removes its keys, for them as well";
+            return Err(Fault::not_available(message));
+        }
+        if !channel.namespace.has_history() {
+            return Err(Fault::not_available("history of the namespace is 0"));
+        }
+        self.node.channels.begin_anew(&channel).await?;
+        self.node.audit.record(&Entry {
+            what: "history_removed",
+            address: None,
+            session: None,
+            user: None,
+            tenant: None,
+            detail: format!("of {}, by the API for {}", request.channel, caller.name),
+        });
+        Ok(HistoryRemoveResult {})
     }
 
     /// Who is in a channel.

@@ -25,6 +25,45 @@ pub enum Append {
     Unavailable(Unavailable),
 }
 
+/// Where a publication is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its place.
+    pub position: Position,
+    /// It had it before.
+    pub duplicate: bool,
+}
+
+/// Why a publication has no place: as [`Append`] has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unplaced {
+    /// What it expected is not so.
+    Conflict {
+        /// What is there.
+        current: Option<Position>,
+    },
+    /// It can never be appended as it is.
+    Refused(Refusal),
+    /// Not now.
+    Unavailable(Unavailable),
+}
+
+impl Append {
+    /// Whether it has a place.
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub fn placed(self) -> Result<Placed, Unplaced> {
+        match self {
+            Self::Appended(position) => Ok(Placed { position, duplicate: false }),
+            Self::Duplicate(position) => Ok(Placed { position, duplicate: true }),
+            Self::Conflict { current } => Err(Unplaced::Conflict { current }),
+            Self::Refused(refusal) => Err(Unplaced::Refused(refusal)),
+            Self::Unavailable(unavailable) => Err(Unplaced::Unavailable(unavailable)),
+        }
+    }
+}
+
 /// Why a publication is refused for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Broker;
-use super::answer::{Append, Cursor, From, Read, Snapshot};
+use super::answer::{Append, Cursor, From, Read, Snapshot, Unavailable};
 use super::disk::DiskBroker;
 use super::jetstream::JetStreamBroker;
 use super::memory::MemoryBroker;
@@ -73,6 +73,14 @@ impl Broker for AnyBroker {
             Self::Memory(broker) => broker.snapshot(channel, rules, cursor, limit).await,
             Self::Disk(broker) => broker.snapshot(channel, rules, cursor, limit).await,
             Self::Cluster(broker) => Box::pin(broker.snapshot(channel, rules, cursor, limit)).await,
+        }
+    }
+
+    async fn begin_anew(&self, channel: &str, rules: &Arc<Rules>) -> Result<(), Unavailable> {
+        match self {
+            Self::Memory(broker) => broker.begin_anew(channel, rules).await,
+            Self::Disk(broker) => broker.begin_anew(channel, rules).await,
+            Self::Cluster(broker) => Box::pin(broker.begin_anew(channel, rules)).await,
         }
     }
 

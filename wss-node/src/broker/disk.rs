@@ -165,6 +165,17 @@ impl DiskBroker {
     }
 }
 
+/// What the thread that writes answers; it may be gone, or be held up by the disk.
+async fn in_time<T>(answer: impl Future<Output = Option<T>>) -> Result<T, Unavailable> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => {
+            Err(Unavailable::for_now("the thread that writes channels to disk has ended; restart the node"))
+        }
+        Err(_) => Err(Unavailable::for_now("the disk did not take it in 10 s")),
+    }
+}
+
 impl Delivery {
     fn tell(&self, deliveries: &dyn Deliveries) {
         match self {
@@ -181,13 +192,17 @@ impl Broker for DiskBroker {
         if let Err(unavailable) = self.table.make_room(new.cost_bytes(), false) {
             return Append::Unavailable(unavailable);
         }
-        let outcome = tokio::time::timeout(PATIENCE, self.enqueue(channel, rules, new)).await;
-        let unavailable = |reason| Append::Unavailable(Unavailable::for_now(reason));
-        match outcome {
-            Ok(Some(append)) => append,
-            Ok(None) => unavailable("the thread that writes channels to disk has ended; restart the node"),
-            Err(_) => unavailable("the disk did not take the publication in 10 s"),
-        }
+        in_time(self.enqueue(channel, rules, new)).await.unwrap_or_else(Append::Unavailable)
+    }
+
+    async fn begin_anew(&self, channel: &str, rules: &Arc<Rules>) -> Result<(), Unavailable> {
+        let asked = async {
+            let (answer, answered) = oneshot::channel();
+            let job = Job::BeginAnew { channel: channel.into(), rules: Arc::clone(rules), answer };
+            self.jobs.as_ref()?.send(job).await.ok()?;
+            answered.await.ok()
+        };
+        in_time(asked).await?
     }
 
     async fn read(&self, channel: &str, rules: &Arc<Rules>, from: &From, limit: usize) -> Read {

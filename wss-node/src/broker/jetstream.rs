@@ -5,12 +5,15 @@
 //! compare-and-set is exact, and a retry after an unknown outcome finds what it has done. Each node keeps a replica of
 //! the channels it serves (`replica`), made from the stream and fed by one consumer for each partition.
 
+mod anew;
 mod append;
 mod fetch;
 mod flushes;
 mod follow;
 mod log;
+mod member;
 mod message;
+mod moves;
 mod names;
 mod options;
 mod presence;
@@ -22,11 +25,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use self::log::Log;
+pub use self::moves::JetStreamMoves;
 use self::names::Names;
 pub use self::options::{ConnectError, Options};
 pub use self::presence::JetStreamPresence;
 use self::shared::Shared;
-use super::answer::{Append, Cursor, From, Read, Snapshot};
+use super::answer::{Append, Cursor, From, Read, Snapshot, Unavailable};
 use super::budget::Budget;
 use super::publication::NewPublication;
 use super::rules::{Kind, Rules};
@@ -177,6 +181,10 @@ impl Broker for JetStreamBroker {
         let snapshot =
             self.shared.look(channel, rules, |replica| replica.channel.snapshot(cursor, limit)).await;
         snapshot.unwrap_or_else(Snapshot::Unavailable)
+    }
+
+    async fn begin_anew(&self, channel: &str, rules: &Arc<Rules>) -> Result<(), Unavailable> {
+        self.shared.begin_anew(channel, rules).await
     }
 
     fn subscribe(&self, channel: &str, rules: &Arc<Rules>) {

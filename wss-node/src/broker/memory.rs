@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Append, Cursor, From, Read, Snapshot};
+use super::answer::{Append, Cursor, From, Read, Snapshot, Unavailable};
 use super::budget::Budget;
 use super::channel::Declined;
 use super::draft::Draft;
@@ -106,6 +106,16 @@ impl Broker for MemoryBroker {
         limit: usize,
     ) -> Snapshot {
         self.table.snapshot(channel, rules, cursor, limit)
+    }
+
+    async fn begin_anew(&self, channel: &str, rules: &Arc<Rules>) -> Result<(), Unavailable> {
+        let _turn = self.turn(channel, rules).await;
+        let (budget, now) = (self.table.budget(), self.table.now());
+        let was_there = self.table.shard(channel).begin_anew(budget, rules.kind, channel, now);
+        if was_there && self.table.has_interest(channel, rules.kind) {
+            self.deliveries.gap(channel);
+        }
+        Ok(())
     }
 
     fn subscribe(&self, channel: &str, rules: &Arc<Rules>) {

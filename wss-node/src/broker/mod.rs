@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use answer::{Append, Cursor, From, Read, Snapshot};
+use answer::{Append, Cursor, From, Read, Snapshot, Unavailable};
 use position::Epoch;
 use publication::{NewPublication, Publication};
 use rules::Rules;
@@ -65,6 +65,14 @@ pub trait Broker: Send + Sync {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> impl Future<Output = Snapshot> + Send;
+
+    /// Removes all publications of a channel: it begins anew, under another epoch, and its subscribers are told of a gap.
+    /// Answers when that is as durable as this broker promises. A channel without publications stays as it is.
+    fn begin_anew(
+        &self,
+        channel: &str,
+        rules: &Arc<Rules>,
+    ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// From now on deliveries of this channel are wanted. Read the log after this, not before.
     fn subscribe(&self, channel: &str, rules: &Arc<Rules>);

@@ -20,6 +20,21 @@ pub struct Member {
     pub info: Bytes,
 }
 
+/// What a member did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// It has come to the channel.
+    Came,
+    /// It is there no more.
+    Left,
+}
+
+/// Who is told of the moves of other nodes' clients: the hub. Best effort by contract.
+pub trait Company: Send + Sync {
+    /// Somebody has come to a channel, or has left it. Must not wait.
+    fn moved(&self, channel: &str, member: &Member, moved: Move);
+}
+
 /// Where it is kept who is in which channel.
 pub trait Presence: Send + Sync {
     /// A client is in a channel for `ttl` from now on: called when it joins and again before `ttl` is over.

@@ -175,6 +175,11 @@ impl Table {
         self.shards().flat_map(|shard| shard.overdue(now, OVERDUE)).collect()
     }
 
+    /// Whether somebody on this node is subscribed.
+    pub(crate) fn has_interest(&self, channel: &str, kind: Kind) -> bool {
+        self.shard(channel).find(kind, channel).is_some_and(|entry| entry.interested)
+    }
+
     pub(crate) fn subscribe(&self, channel: &str, rules: &Arc<Rules>) {
         let now = self.now();
         self.shard(channel).open(&self.budget, channel, rules, now).interested = true;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{AnyBroker, Channels};
 use crate::broker::disk::{DiskBroker, OpenError};
-use crate::broker::jetstream::{ConnectError, JetStreamBroker, JetStreamPresence, Options};
+use crate::broker::jetstream::{ConnectError, JetStreamBroker, JetStreamMoves, JetStreamPresence, Options};
 use crate::config::{Config, Durability};
 
 /// A broker cannot be used.
@@ -32,13 +32,23 @@ pub enum BrokerError {
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-async fn connect(
-    channels: &Channels,
-    options: &Options,
-) -> Result<(JetStreamBroker, JetStreamPresence), ConnectError> {
+/// What a node has of a cluster.
+struct Cluster {
+    broker: JetStreamBroker,
+    presence: JetStreamPresence,
+    moves: Option<JetStreamMoves>,
+}
+
+async fn connect(channels: &Channels, options: &Options) -> Result<Cluster, ConnectError> {
     let (budget, hub) = (Arc::clone(&channels.budget), Arc::clone(&channels.hub));
     let broker = JetStreamBroker::connect(options, budget, hub, Arc::clone(&channels.clock)).await?;
-    Ok((broker, JetStreamPresence::connect(options).await?))
+    let presence = JetStreamPresence::connect(options).await?;
+    let moves = if channels.catalogue.tells_other_nodes() {
+        Some(JetStreamMoves::connect(options, Arc::clone(&channels.hub) as _).await?)
+    } else {
+        None
+    };
+    Ok(Cluster { broker, presence, moves })
 }
 
 /// Waits for a cluster that cannot be reached; other troubles are errors.
@@ -60,9 +70,12 @@ pub(super) async fn open(channels: &Channels, config: &Config) -> Result<(), Bro
         let mut wait = FIRST_WAIT;
         loop {
             match connect(channels, &options).await {
-                Ok((broker, presence)) => {
+                Ok(Cluster { broker, presence, moves }) => {
                     let _ = channels.cluster.set(AnyBroker::Cluster(Arc::new(broker)));
                     let _ = channels.cluster_presence.set(presence);
+                    if let Some(moves) = moves {
+                        let _ = channels.cluster_moves.set(moves);
+                    }
                     break;
                 }
                 Err(error) if error.may_pass() => {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::namespace::Namespace;
-use crate::broker::presence::Member;
+use crate::broker::presence::{Member, Move};
 use crate::broker::publication::{Publication, Tags};
-use crate::wire::v1;
+use crate::wire::{Event, v1};
 
 /// As clients get it, whole.
 pub(crate) fn publication(namespace: &Namespace, publication: &Publication) -> v1::Publication {
@@ -46,5 +46,14 @@ pub(crate) fn member(member: &Member) -> v1::ClientInfo {
         user: member.user.to_string(),
         client: member.client.to_string(),
         ..v1::ClientInfo::default()
+    }
+}
+
+/// That somebody has come or gone, as clients get it.
+pub(crate) fn moved(who: &Member, moved: Move) -> Event {
+    let info = Some(member(who));
+    match moved {
+        Move::Came => v1::Join { info }.into(),
+        Move::Left => v1::Leave { info }.into(),
     }
 }

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 
 use super::room::{Room, Seat};
 use super::subscriber::Newcomer;
-use super::{AnyBroker, Channel};
+use super::{AnyBroker, Channel, form};
 use crate::broker::answer::From;
 use crate::broker::position::{Epoch, Position};
+use crate::broker::presence::{Company, Member, Move};
 use crate::broker::publication::Publication;
 use crate::broker::{Broker, Deliveries};
 use crate::counters::Counters;
@@ -143,6 +144,16 @@ impl Deliveries for Hub {
         Counters::add(&self.counters.gaps);
         if let Some(room) = self.room(channel) {
             room.gap(&self.reads);
+        }
+    }
+}
+
+impl Company for Hub {
+    fn moved(&self, channel: &str, member: &Member, moved: Move) {
+        if let Some(room) = self.room(channel)
+            && room.channel.namespace.tells_other_nodes()
+        {
+            room.announce(&form::moved(member, moved));
         }
     }
 }

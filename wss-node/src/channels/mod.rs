@@ -21,14 +21,13 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::auth::Action;
 use crate::broker::Broker;
 use crate::broker::answer::{Append, Cursor, From, Read, Snapshot, Unavailable};
 pub(crate) use crate::broker::any::AnyBroker;
 use crate::broker::budget::Budget;
-use crate::broker::jetstream::JetStreamPresence;
+use crate::broker::jetstream::{JetStreamMoves, JetStreamPresence};
 use crate::broker::memory::MemoryBroker;
-use crate::broker::presence::{LocalPresence, Member, Presence};
+use crate::broker::presence::{LocalPresence, Member, Move, Presence};
 use crate::broker::publication::NewPublication;
 use crate::broker::table::Clock;
 use crate::config::{Config, Durability};
@@ -39,7 +38,7 @@ pub(crate) use hub::{Hub, Place};
 pub(crate) use join::{Join, Joined, Since};
 use namespace::Catalogue;
 pub(crate) use namespace::Namespace;
-use room::Caught;
+use room::{Caught, Room};
 pub(crate) use subscriber::Newcomer;
 
 /// Reads for subscribers that lost the thread, under way at the same time.
@@ -65,6 +64,8 @@ pub(crate) struct Channels {
     cluster: OnceLock<AnyBroker>,
     presence: Arc<LocalPresence>,
     cluster_presence: OnceLock<JetStreamPresence>,
+    /// Empty where no namespace wants them.
+    cluster_moves: OnceLock<JetStreamMoves>,
     counters: Arc<Counters>,
     /// Until [`Channels::start`] takes it.
     reads: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Wanted>>>,
@@ -94,6 +95,7 @@ impl Channels {
             cluster: OnceLock::new(),
             presence: Arc::new(LocalPresence::new(Arc::clone(&clock))),
             cluster_presence: OnceLock::new(),
+            cluster_moves: OnceLock::new(),
             counters: Arc::clone(counters),
             reads: std::sync::Mutex::new(Some(reads)),
             clock,
@@ -225,6 +227,11 @@ impl Channels {
         }
     }
 
+    /// Removes all publications of a channel; its clients begin anew.
+    pub(crate) async fn begin_anew(&self, channel: &Channel) -> Result<(), Unavailable> {
+        self.broker(channel)?.begin_anew(&channel.name, &channel.namespace.rules).await
+    }
+
     fn shared_presence(&self, channel: &Channel) -> Option<&JetStreamPresence> {
         let is_shared = channel.namespace.durability() == Durability::Cluster;
         self.cluster_presence.get().filter(|_| is_shared)
@@ -267,9 +274,19 @@ impl Channels {
         }
     }
 
-    /// Whether the namespace lets a user do something on a channel, by the name that clients give it.
-    pub(crate) fn allows(channel: &Channel, action: Action, called: &str, user: &str) -> bool {
-        channel.namespace.allows(action, called, user)
+    /// Tells those in a channel that somebody has come or gone: on this node, and by the cluster on all others.
+    pub(crate) fn moved(&self, room: &Room, member: &Member, moved: Move) {
+        room.announce(&form::moved(member, moved));
+        if let Some(moves) = self.cluster_moves.get()
+            && room.channel.namespace.tells_other_nodes()
+        {
+            moves.tell(&room.channel.name, member, moved);
+        }
+    }
+
+    /// Moves that other nodes were not told of; `None`: nodes tell each other none.
+    pub(crate) fn moves_untold(&self) -> Option<u64> {
+        self.cluster_moves.get().map(JetStreamMoves::untold)
     }
 }
 

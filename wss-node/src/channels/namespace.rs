@@ -37,6 +37,11 @@ impl Namespace {
         self.config.history > 0
     }
 
+    /// Whether its subscribers are told who comes and goes on other nodes, too.
+    pub(crate) fn tells_other_nodes(&self) -> bool {
+        self.config.join_leave && self.durability() == Durability::Cluster
+    }
+
     /// Whether a user may do something on a channel. `user` is empty for those of whom nothing is known: `{user}` stands
     /// for none of them.
     pub(crate) fn allows(&self, action: Action, channel: &str, user: &str) -> bool {
@@ -89,9 +94,18 @@ impl Catalogue {
         self.named.get(name)
     }
 
+    fn all(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.named.values().chain(&self.every)
+    }
+
     /// Whether one of them wants this.
     pub(crate) fn wants(&self, durability: Durability) -> bool {
-        self.named.values().chain(&self.every).any(|namespace| namespace.durability() == durability)
+        self.all().any(|namespace| namespace.durability() == durability)
+    }
+
+    /// Whether nodes are to tell each other who comes and goes.
+    pub(crate) fn tells_other_nodes(&self) -> bool {
+        self.all().any(|namespace| namespace.tells_other_nodes())
     }
 }
 

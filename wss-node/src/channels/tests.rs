@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::broker::Deliveries;
+use crate::broker::follow::{BUFFERED, BUFFERED_BYTES};
 use crate::broker::position::{Epoch, Position};
 use crate::broker::publication::Publication;
 use crate::outbound::tests::texts;
@@ -271,14 +272,7 @@ async fn a_hole_is_filled_from_the_log_or_the_subscription_ends() {
         world.publish("c", &n.to_string()).await;
     }
     world.channels.hub.gap("c");
-    let order = loop {
-        let waker = std::task::Context::from_waker(std::task::Waker::noop());
-        match client.outbound.poll_next(&waker, false) {
-            std::task::Poll::Ready(crate::outbound::Next::Order(order)) => break order,
-            _ => tokio::task::yield_now().await,
-        }
-    };
-    assert_eq!(order, Order::Lost("c".into()));
+    assert_eq!(ordered(&client).await, Order::Lost("c".into()));
     // Nothing more comes to it.
     let late = Publication { offset: 10, data: Bytes::from_static(b"10"), ..Publication::default() };
     world.channels.hub.delivered("c", &epoch, &Arc::new(late));
@@ -352,4 +346,81 @@ async fn those_who_asked_are_told_who_comes_and_a_full_channel_takes_nobody() {
     assert_eq!(world.channels.member_count(&channel).await.unwrap(), (2, 1));
     world.seconds.fetch_add(30, Ordering::Relaxed);
     assert_eq!(world.channels.members(&channel, 10).await.unwrap(), [member("2")]);
+}
+
+#[tokio::test]
+async fn subscribers_of_a_removed_history_begin_anew() {
+    let world = World::new("");
+    let _tasks = world.channels.start();
+    let channel = world.channels.find("c").unwrap();
+    let client = Client::new();
+    let before = world.publish("c", "1").await;
+    let joined = world.channels.join_stream(&channel, client.join("c", Since::Now)).await.unwrap();
+    joined.place.room.open(joined.place.seat);
+    world.channels.begin_anew(&channel).await.unwrap();
+    assert_eq!(ordered(&client).await, Order::Lost("c".into()));
+    drop(joined);
+    let since = Since::Position(before.clone());
+    let joined = world.channels.join_stream(&channel, client.join("c", since)).await.unwrap();
+    assert_eq!((joined.recovered, joined.position.offset), (Some(false), 0));
+    assert_ne!(joined.position.epoch, before.epoch);
+    joined.place.room.open(joined.place.seat);
+    assert_eq!(world.publish("c", "2").await.offset, 1);
+    assert_eq!(client.heard_data(), [2]);
+}
+
+/// What a session is told to do next.
+async fn ordered(client: &Client) -> Order {
+    loop {
+        let waker = std::task::Context::from_waker(std::task::Waker::noop());
+        match client.outbound.poll_next(&waker, false) {
+            std::task::Poll::Ready(crate::outbound::Next::Order(order)) => return order,
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+/// A subscriber whose answer is not in its queue yet holds back a bounded amount; past it it has lost its place, is told
+/// so after the answer, and gets nothing more.
+#[tokio::test]
+async fn what_is_held_back_for_a_subscriber_is_bounded() {
+    let new = |bytes: usize| NewPublication {
+        data: format!("\"{}\"", "x".repeat(bytes)).into(),
+        ..NewPublication::default()
+    };
+    // Limited by their number, and by their bytes.
+    for bytes in [1, 65_000] {
+        let most = (16 * BUFFERED).min(4 * BUFFERED_BYTES / new(bytes).cost_bytes());
+        for (publications, is_lost) in [(most, false), (most + 1, true)] {
+            held_back(&new(bytes), publications, is_lost).await;
+        }
+    }
+}
+
+async fn held_back(new: &NewPublication, publications: usize, is_lost: bool) {
+    let what = format!("{publications} of {} bytes", new.cost_bytes());
+    let world = World::new(
+        "[namespaces.default]\nhistory = 100000\nretained_bytes = 100000000\nrecovery_limit = 100000\n",
+    );
+    let channel = world.channels.find("c").unwrap();
+    let client = Client { outbound: Arc::new(Outbound::new(usize::MAX)), ..Client::new() };
+    let joined = world.channels.join_stream(&channel, client.join("c", Since::Now)).await.unwrap();
+    for _ in 0..publications {
+        world.append("c", new.clone()).await;
+    }
+    assert!(client.heard().is_empty(), "before the answer nothing is said");
+    // One is the log's, one this test's, and one is held back.
+    let Read::Page(page) = world.channels.read(&channel, &From::Oldest, 1).await else { panic!() };
+    let holders = Arc::strong_count(&page.publications[0]);
+    assert_eq!(holders, if is_lost { 2 } else { 3 }, "{what}: what is too much is given back");
+    joined.place.room.open(joined.place.seat);
+    if is_lost {
+        assert_eq!(ordered(&client).await, Order::Lost("c".into()), "{what}");
+        world.publish("c", "1").await;
+        assert!(client.heard().is_empty(), "{what}: after a loss nothing more comes");
+    } else {
+        assert_eq!(client.heard().len(), publications, "{what}");
+        world.publish("c", "1").await;
+        assert_eq!(client.heard_data(), [1], "{what}");
+    }
 }

@@ -157,10 +157,6 @@ impl NamespaceConfig {
         if self.delta && self.kind == Kind::Map {
             return fault("delta", "maps have none: set it for streams and values".to_owned());
         }
-        if self.join_leave && self.durability == Durability::Cluster {
-            let message = "nodes do not tell each other who comes and goes: ask for `presence` instead";
-            return fault("join_leave", message.to_owned());
-        }
         if self.history == 0 && self.kind == Kind::Map {
             return fault("history", "0 is too small for a map: its changes come from the log".to_owned());
         }

@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::checking::{Checking, Purpose};
-use super::life::seconds_until;
+use super::life::Life;
+use super::permission;
 use super::rate::{Allowance, Rate};
 use super::subscribe::Asker;
 use super::subscription::Subscription;
 use super::work::{Outcome, Waiting, Work};
+use crate::auth::Action;
 use crate::channels::{Channel, Namespace};
 use crate::outbound::Outbound;
 use crate::registry::Entry;
@@ -247,14 +249,19 @@ impl Commands {
                     if let Some(subscription) = self.subscriptions.get_mut(called.as_str()) {
                         subscription.expires = expires;
                     }
-                    let ttl = expires.map(|end| seconds_until(end, Timestamp::now()));
-                    SubRefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), items: Vec::new() }
-                        .into()
+                    let Life { expires, ttl } = Life::until(expires, Timestamp::now());
+                    SubRefreshResult { expires, ttl, items: Vec::new() }.into()
                 });
                 self.answer(id, answer);
             }
         }
         self.advance();
+    }
+
+    /// A channel on which the client may do this.
+    pub(super) fn allowed(&self, action: Action, called: &str) -> Result<Channel, ReplyError> {
+        let Admission { tenant, grant, .. } = &self.admission;
+        permission::allowed(&self.node, tenant, grant.as_ref(), action, called)
     }
 
     /// Who asks, for what needs time.

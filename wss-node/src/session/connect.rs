@@ -3,19 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message;
 
 use super::checking::{Checking, Purpose};
 use super::commands::{Commands, VERSION};
-use super::life::seconds_until;
+use super::life::Life;
 use super::subscribe::Granted;
 use super::token::Token;
 use super::work::Outcome;
+use crate::broker::presence::Member;
+use crate::channels::form;
 use crate::config::TokenAt;
 use crate::registry::State;
 use crate::telemetry::trace;
-use crate::wire::v1::{ClientInfo, ConnectRequest, ConnectResult, RefreshRequest};
+use crate::wire::v1::{ConnectRequest, ConnectResult, RefreshRequest};
 use crate::wire::{self, Disconnect, ReplyError, Request};
 
 impl Commands {
@@ -75,14 +78,14 @@ impl Commands {
         trace::let_in(self.admission.grant.as_ref());
         self.admission.place.authenticated();
         self.entry.reached(State::Connected);
-        self.info = self.client_info().encode_to_vec().into();
-        let ttl = self.ttl();
+        self.info = form::member(&self.member()).encode_to_vec().into();
+        let Life { expires, ttl } = self.life();
         let ping = self.node.config.session.ping_interval.as_secs().max(1);
         let mut result = ConnectResult {
             client: self.entry.id.to_string(),
             version: VERSION.to_owned(),
-            expires: ttl.is_some(),
-            ttl: ttl.unwrap_or(0),
+            expires,
+            ttl,
             ping: u32::try_from(ping).unwrap_or(u32::MAX),
             pong: true,
             ..ConnectResult::default()
@@ -105,9 +108,9 @@ impl Commands {
     }
 
     /// Who it is, as others are told.
-    pub(super) fn client_info(&self) -> ClientInfo {
-        let user = self.admission.grant.as_ref().map(|grant| grant.user.clone()).unwrap_or_default();
-        ClientInfo { user, client: self.entry.id.to_string(), ..ClientInfo::default() }
+    pub(super) fn member(&self) -> Member {
+        let user = self.admission.grant.as_ref().map(|grant| grant.user.as_str()).unwrap_or_default();
+        Member { user: user.into(), client: self.entry.id.to_string().into(), info: Bytes::new() }
     }
 
     pub(super) fn refresh(&mut self, id: u32, mut refresh: RefreshRequest) -> Result<(), ReplyError> {
@@ -130,9 +133,9 @@ impl Commands {
         self.checking = Some(Box::new(Checking::new(purpose, &self.node, &self.admission.tenant, token)));
     }
 
-    /// Seconds until the token ends; `None`: it has no end.
-    pub(super) fn ttl(&self) -> Option<u32> {
+    /// How long the token lasts.
+    pub(super) fn life(&self) -> Life {
         let expires = self.admission.grant.as_ref().and_then(|grant| grant.expires);
-        expires.map(|end| seconds_until(end, Timestamp::now()))
+        Life::until(expires, Timestamp::now())
     }
 }

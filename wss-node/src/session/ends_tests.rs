@@ -298,3 +298,52 @@ async fn a_reader_that_takes_little_all_the_time_is_not_stalled() {
     publication(&node, 20_000).await;
     session.stalled("a reader that takes nothing").await;
 }
+
+/// Everything that a client is sent over a line that takes 500 bytes every 10 ms, until `text` comes.
+async fn narrow_line(session: &mut Running, text: &str) -> String {
+    let (mut part, mut heard) = ([0; 500], Vec::new());
+    let all = async {
+        while !String::from_utf8_lossy(&heard).contains(text) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let read = session.client.get_mut().read(&mut part).await.unwrap();
+            let end = String::from_utf8_lossy(&heard[heard.len().saturating_sub(1100)..]).replace("xx", "");
+            assert!(read > 0, "closed after {} bytes: {end:?}", heard.len());
+            heard.extend_from_slice(&part[..read]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect(text);
+    String::from_utf8_lossy(&heard).into_owned()
+}
+
+/// 200,000 bytes take four seconds at least.
+const SLOW: &str = "[session]\nping_interval = \"500ms\"\npong_timeout = \"2s\"\nmessage_timeout = \"2s\"\n\
+     write_timeout = \"10s\"\n";
+
+#[tokio::test]
+async fn during_a_long_write_pings_go_between_messages_and_nobody_is_late() {
+    let node = node(SLOW);
+    let mut session = Running::start(&node).await;
+    // A message of the client's has begun, and cannot be heard to its end before all is written.
+    let message = frame(0x81, br#"{"id":3,"rpc":{"method":"server.time","data":{}}}"#);
+    session.raw(&message[..20]).await;
+    for n in 1..=200 {
+        publish(&node, "c", format!("\"{n}.{}\"", "x".repeat(1000))).await;
+    }
+    let heard = narrow_line(&mut session, "\"200.").await;
+    // One each 500 ms; on a busy machine the line is narrower still, and there are more.
+    let pings = heard.matches("{}").count();
+    assert!((4..=200).contains(&pings), "{pings} pings");
+    for n in 1..=200 {
+        assert_eq!(heard.matches(&format!("\"{n}.")).count(), 1, "{n}");
+    }
+    // The rest of its message and its pong come after the write, and in time.
+    session.raw(&message[20..]).await;
+    session.raw(&frame(0x81, b"{}")).await;
+    let heard = narrow_line(&mut session, r#""time":"#).await;
+    assert!(heard.contains(r#""id":3"#), "{heard}");
+
+    // Who does not answer is late once it could have been heard.
+    publication(&node, 1000).await;
+    assert_eq!(session.code().await, Some(Disconnect::NO_PONG.code));
+    session.ended("no pong after a long write").await;
+}

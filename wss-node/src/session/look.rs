@@ -15,7 +15,7 @@ const MEMBERS: usize = 1000;
 impl Commands {
     /// Begins to read the log of a channel.
     pub(super) fn history(&mut self, id: u32, request: HistoryRequest) -> Result<(), ReplyError> {
-        let channel = self.asker().allowed(Action::History, &request.channel)?;
+        let channel = self.allowed(Action::History, &request.channel)?;
         let config = &channel.namespace.config;
         if !channel.namespace.has_history() {
             return Err(ReplyError::NOT_AVAILABLE);
@@ -50,7 +50,7 @@ impl Commands {
 
     /// Begins to ask who is in a channel; `counted`: only how many.
     pub(super) fn presence(&mut self, id: u32, called: &str, counted: bool) -> Result<(), ReplyError> {
-        let channel = self.asker().allowed(Action::Presence, called)?;
+        let channel = self.allowed(Action::Presence, called)?;
         if !channel.namespace.config.presence {
             return Err(ReplyError::NOT_AVAILABLE);
         }

@@ -7,6 +7,7 @@ mod connect;
 mod frames;
 mod life;
 mod look;
+mod permission;
 mod publish;
 mod rate;
 mod rpc;
@@ -20,6 +21,7 @@ mod tokens;
 mod watched;
 pub(crate) mod wire;
 mod work;
+mod writing;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;

@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use super::commands::Commands;
 use super::work::Outcome;
 use crate::auth::Action;
-use crate::broker::answer::{Append, Refusal};
-use crate::broker::position::{Epoch, Position};
-use crate::broker::publication::{Expect, NewPublication};
+use crate::broker::answer::{Append, Placed, Refusal, Unplaced};
+use crate::broker::publication::NewPublication;
 use crate::broker::rules::Kind;
 use crate::channels::Channel;
 use crate::config::Payload;
 use crate::counters::Counters;
+use crate::expect::Form;
 use crate::telemetry::trace::Publishing;
 use crate::wire::v1::{PublishRequest, PublishResult, RpcResult};
 use crate::wire::{Answer, Framing, ReplyError, is_json};
@@ -24,7 +24,7 @@ use crate::wire::{Answer, Framing, ReplyError, is_json};
 const MAX_KEY_BYTES: usize = 255;
 
 /// The data of the RPC `channel.publish`.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ask<'a> {
     channel: String,
@@ -35,23 +35,9 @@ struct Ask<'a> {
     #[serde(default)]
     removed: bool,
     #[serde(default)]
-    expect: Option<Expected>,
+    expect: Option<Form>,
     #[serde(default)]
     idempotency_key: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Expected {
-    Named(Named),
-    Position { epoch: String, offset: u64 },
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Named {
-    Absent,
-    Present,
 }
 
 impl Commands {
@@ -66,7 +52,8 @@ impl Commands {
         let (channel, new, span) = self.prepare(&request.channel, request.r#type == 1, new)?;
         let channels = std::sync::Arc::clone(&self.node.channels);
         self.work.publish(Box::pin(async move {
-            let answer = placed(channels.publish(&channel, new).await).map(|_| PublishResult {}.into());
+            let placed = channels.publish(&channel, new).await.placed();
+            let answer = placed.map(|_| PublishResult {}.into()).map_err(Into::into);
             drop(span);
             Outcome::Answer { id, answer }
         }));
@@ -86,20 +73,12 @@ impl Commands {
         if ask.channel.is_empty() || (ask.data.is_none() && !ask.removed) {
             return Err(ReplyError::BAD_REQUEST);
         }
-        let expect = match ask.expect {
-            None => Expect::Any,
-            Some(Expected::Named(Named::Absent)) => Expect::Absent,
-            Some(Expected::Named(Named::Present)) => Expect::Present,
-            Some(Expected::Position { epoch, offset }) => {
-                Expect::Position(Position { epoch: Epoch::named(&epoch), offset })
-            }
-        };
         let new = NewPublication {
             data: ask.data.map(|data| Bytes::copy_from_slice(data.get().as_bytes())).unwrap_or_default(),
             key: (!ask.key.is_empty()).then(|| ask.key.as_str().into()),
             removed: ask.removed,
             idempotency_key: (!ask.idempotency_key.is_empty()).then(|| ask.idempotency_key.as_str().into()),
-            expect,
+            expect: ask.expect.map(Into::into).unwrap_or_default(),
             ..NewPublication::default()
         };
         let (channel, new, span) = self.prepare(&ask.channel, !ask.key.is_empty(), new)?;
@@ -119,7 +98,7 @@ impl Commands {
         is_map: bool,
         mut new: NewPublication,
     ) -> Result<(Channel, NewPublication, Option<Publishing>), ReplyError> {
-        let channel = self.asker().allowed(Action::Publish, called)?;
+        let channel = self.allowed(Action::Publish, called)?;
         let config = &channel.namespace.config;
         if is_map != (config.kind == Kind::Map) {
             return Err(ReplyError::BAD_REQUEST);
@@ -150,38 +129,33 @@ impl Commands {
     }
 }
 
-/// The place of a publication.
-pub(super) fn placed(append: Append) -> Result<Position, ReplyError> {
-    match append {
-        Append::Appended(position) | Append::Duplicate(position) => Ok(position),
-        Append::Refused(Refusal::TooLarge { .. } | Refusal::TooManyKeys { .. }) => {
-            Err(ReplyError::LIMIT_EXCEEDED)
+impl From<Unplaced> for ReplyError {
+    fn from(unplaced: Unplaced) -> Self {
+        match unplaced {
+            Unplaced::Refused(Refusal::TooLarge { .. } | Refusal::TooManyKeys { .. }) => Self::LIMIT_EXCEEDED,
+            // Only who expects something can be in conflict.
+            Unplaced::Refused(Refusal::KeyMissing | Refusal::KeyUnexpected) | Unplaced::Conflict { .. } => {
+                Self::BAD_REQUEST
+            }
+            Unplaced::Unavailable(_) => Self::BROKER_UNAVAILABLE,
         }
-        // Only who expects something can be in conflict.
-        Append::Refused(Refusal::KeyMissing | Refusal::KeyUnexpected) | Append::Conflict { .. } => {
-            Err(ReplyError::BAD_REQUEST)
-        }
-        Append::Unavailable(_) => Err(ReplyError::BROKER_UNAVAILABLE),
     }
 }
 
 /// What the RPC answers. A conflict is an answer, not an error: an error has no room for what is there instead.
 fn told(append: Append) -> Result<Answer, ReplyError> {
-    let is_duplicate = matches!(append, Append::Duplicate(_));
-    let data = match append {
-        Append::Conflict { current } => json!({
+    let data = match append.placed() {
+        Ok(Placed { position, duplicate }) => json!({
+            "published": true,
+            "duplicate": duplicate,
+            "epoch": position.epoch.as_str(),
+            "offset": position.offset,
+        }),
+        Err(Unplaced::Conflict { current }) => json!({
             "published": false,
             "current": current.map(|at| json!({ "epoch": at.epoch.as_str(), "offset": at.offset })),
         }),
-        other => {
-            let at = placed(other)?;
-            json!({
-                "published": true,
-                "duplicate": is_duplicate,
-                "epoch": at.epoch.as_str(),
-                "offset": at.offset,
-            })
-        }
+        Err(unplaced) => return Err(unplaced.into()),
     };
     Ok(RpcResult { data: data.to_string().into() }.into())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use super::timers::{Due, Timers};
 use super::tokens::Checked;
 use super::wire::{Heard, Wire};
 use super::work::Outcome;
+use super::writing::{Pings, Stall, Writing};
 use crate::guard::Gate;
 use crate::outbound::{Frame, Next, Outbound, Taken};
 use crate::registry::Entry;
@@ -109,7 +111,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                     self.commands.order(order);
                     Ok(())
                 }
-                Turn::Say(Next::Write(taken)) => self.write(taken, sleep.as_mut()).await,
+                Turn::Say(Next::Write(taken)) => self.write(taken, &mut course, sleep.as_mut()).await,
                 Turn::Say(Next::Close(close)) => Err(End::Close(close)),
                 Turn::Due => self.due(&mut course),
                 Turn::Told(gate, word_told) => {
@@ -197,7 +199,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 return Err(Disconnect::CONTROL_FLOOD.into());
             }
             // A pong is one for one ping: its turn is over only when it is written.
-            return if message.is_ping() { self.say(VecDeque::new(), sleep).await } else { Ok(()) };
+            return if message.is_ping() { self.say(VecDeque::new(), course, sleep).await } else { Ok(()) };
         }
         if message.is_text() != self.commands.framing.is_text() {
             return Err(Disconnect::UNSUPPORTED.into());
@@ -230,10 +232,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Writes what waited.
-    async fn write(&mut self, mut taken: Taken<'_>, sleep: Pin<&mut Sleep>) -> Result<(), End> {
+    async fn write(
+        &mut self,
+        mut taken: Taken<'_>,
+        course: &mut Course,
+        sleep: Pin<&mut Sleep>,
+    ) -> Result<(), End> {
         let frames = std::mem::take(&mut taken.frames);
         let (count, synced) = (frames.len(), frames.iter().any(|frame| frame.is_publication));
-        self.say(frames, sleep).await?;
+        self.say(frames, course, sleep).await?;
         let bytes = taken.written();
         self.tally.sent(&self.node.counters, count, bytes);
         self.entry.told(Timestamp::now(), count, bytes, synced);
@@ -243,31 +250,55 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Writes frames, and what the library has queued, and flushes once. Meanwhile nothing is read: who does not take
-    /// answers may not ask.
-    async fn say(&mut self, mut frames: VecDeque<Frame>, mut sleep: Pin<&mut Sleep>) -> Result<(), End> {
-        let (wire, outbound) = (&mut *self.wire, self.outbound);
-        let limit = self.node.config.session.write_timeout;
+    /// answers may not ask. A ping that comes due goes between two frames.
+    async fn say(
+        &mut self,
+        mut frames: VecDeque<Frame>,
+        course: &mut Course,
+        mut sleep: Pin<&mut Sleep>,
+    ) -> Result<(), End> {
         let is_text = self.commands.framing.is_text();
-        // The bytes that the connection had taken when the timer began.
-        let mut taken = None;
-        let written = poll_fn(|cx| {
-            if let Poll::Ready(written) = wire.poll_write(cx, &mut frames, is_text) {
-                return Poll::Ready(Some(written));
+        let connected = self.commands.is_connected();
+        let mut stall = Stall::new(self.node.config.session.write_timeout);
+        let mut pings = Pings::default();
+        loop {
+            let (wire, outbound, timers) = (&mut *self.wire, self.outbound, &course.timers);
+            let turn = poll_fn(|cx| {
+                if let Poll::Ready(written) = wire.poll_write(cx, &mut frames, is_text) {
+                    return Poll::Ready(Writing::Done(written));
+                }
+                if outbound.poll_overflowed(cx).is_ready() {
+                    return Poll::Ready(Writing::Stuck);
+                }
+                let now = Instant::now();
+                let stuck_at = stall.at(wire.taken_bytes(), now);
+                let next = timers.next_while_writing(connected).map_or(stuck_at, |next| next.min(stuck_at));
+                if next <= now {
+                    return Poll::Ready(if stuck_at <= now { Writing::Stuck } else { Writing::Due });
+                }
+                if next < sleep.deadline() || sleep.deadline() <= now {
+                    sleep.as_mut().reset(next);
+                }
+                sleep.as_mut().poll(cx).map(|()| Writing::Due)
+            });
+            let turn = turn.await;
+            if let Some(time) = stall.unheard(Instant::now) {
+                course.timers.unheard(time);
+                self.wire.unread_for(time);
             }
-            if outbound.poll_overflowed(cx).is_ready() {
-                return Poll::Ready(None);
+            match turn {
+                Writing::Done(Ok(())) => return Ok(()),
+                Writing::Done(Err(error)) => return Err(End::cut(error.to_string())),
+                // A reader that takes nothing for so long is a slow one, however little waits for it.
+                Writing::Stuck => return Err(Disconnect::SLOW.into()),
+                Writing::Due => {
+                    let config = &self.node.config.session;
+                    let due = course.timers.due_while_writing(config, connected, Instant::now());
+                    if let Some(ping) = self.meet(due, course)? {
+                        pings.add(ping, &mut frames);
+                    }
+                }
             }
-            // A large answer over a narrow line takes its time: what counts is that it goes on.
-            if taken.replace(wire.taken_bytes()) != Some(wire.taken_bytes()) {
-                sleep.as_mut().reset(Instant::now() + limit);
-            }
-            sleep.as_mut().poll(cx).map(|()| None)
-        });
-        match written.await {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(End::cut(tokio_websockets::Error::to_string(&error))),
-            // A reader that takes nothing for so long is a slow one, however little waits for it.
-            None => Err(Disconnect::SLOW.into()),
         }
     }
 
@@ -280,23 +311,33 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     fn due(&mut self, course: &mut Course) -> Result<(), End> {
         let (config, connected) = (&self.node.config.session, self.commands.is_connected());
-        match course.timers.due(config, connected, self.wire.begun(), Instant::now()) {
+        let due = course.timers.due(config, connected, self.wire.begun(), Instant::now());
+        if let Some(ping) = self.meet(due, course)? {
+            self.outbound.push(ping);
+        }
+        Ok(())
+    }
+
+    /// Does what is due; gives the ping that is to be sent.
+    fn meet(&mut self, due: Option<Due>, course: &mut Course) -> Result<Option<Bytes>, End> {
+        match due {
             None => {}
             Some(Due::Ping) => {
-                self.outbound.push(self.commands.framing.ping());
                 self.commands.refresh_presence();
+                return Ok(Some(self.commands.framing.ping()));
             }
             Some(Due::Look) => self.look(course)?,
             Some(Due::Close(why)) => return Err(why.into()),
             Some(Due::Leave(Disconnect::SHUTDOWN)) => {
                 self.node.drain.moved();
+                let connected = self.commands.is_connected();
                 // Who has not said `connect` may speak another protocol than Centrifuge: it gets a code of the RFC's
                 // registry.
                 self.leave(if connected { Disconnect::SHUTDOWN } else { Disconnect::RESTART }, course);
             }
             Some(Due::Leave(why)) => self.leave(why, course),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Ends it once what was asked for is answered and what waits is written. Brokers answer in time, or say that they

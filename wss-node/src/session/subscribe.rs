@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::life::Life;
+use super::permission;
 use super::token::Token;
 use crate::auth::{self, Action, Grant, TokenFault};
 use crate::broker::answer::{Cursor, StatePage};
 use crate::broker::position::{Epoch, Position};
 use crate::broker::rules::Kind;
-use crate::channels::{Channel, Channels, Join, Joined, Newcomer, Place, Since, form};
+use crate::channels::{Channel, Join, Joined, Newcomer, Place, Since, form};
 use crate::outbound::Outbound;
 use crate::service::Node;
 use crate::tenant::Tenant;
@@ -52,21 +54,9 @@ impl Asker {
         self.grant.as_ref().map_or("", |grant| &grant.user)
     }
 
-    /// A channel on which the client may do this.
-    pub(super) fn allowed(&self, action: Action, called: &str) -> Result<Channel, ReplyError> {
-        let may = self.grant.as_ref().is_none_or(|grant| grant.allows(action, called));
-        let channel = self.known(called)?;
-        if may && Channels::allows(&channel, action, called, self.user()) {
-            Ok(channel)
-        } else {
-            Err(ReplyError::PERMISSION_DENIED)
-        }
-    }
-
     /// A channel that is not another tenant's.
     fn known(&self, called: &str) -> Result<Channel, ReplyError> {
-        let full = self.tenant.channel(called).ok_or(ReplyError::PERMISSION_DENIED)?;
-        self.node.channels.called(called, full).ok_or(ReplyError::UNKNOWN_CHANNEL)
+        permission::known(&self.node, &self.tenant, called)
     }
 
     /// Checks the token of a subscription; tells when it ends.
@@ -104,7 +94,8 @@ impl Asker {
     ) -> Result<Granted, ReplyError> {
         let token = Token::take(&mut request.token);
         let (channel, expires) = if token.is_empty() {
-            (self.allowed(Action::Subscribe, called)?, None)
+            let grant = self.grant.as_ref();
+            (permission::allowed(&self.node, &self.tenant, grant, Action::Subscribe, called)?, None)
         } else {
             (self.known(called)?, self.check(called, &token).await?)
         };
@@ -226,10 +217,10 @@ impl Asker {
         let is_catching_up =
             config.kind == Kind::Stream && joined.recovered == Some(true) && !publications.is_empty();
         let offset = if is_catching_up { request.offset } else { offset };
-        let ttl = expires.map(|end| super::life::seconds_until(end, Timestamp::now()));
+        let Life { expires, ttl } = Life::until(expires, Timestamp::now());
         Ok(SubscribeResult {
-            expires: ttl.is_some(),
-            ttl: ttl.unwrap_or(0),
+            expires,
+            ttl,
             recoverable: config.recovery && has_position,
             positioned: config.recovery && has_position,
             epoch,

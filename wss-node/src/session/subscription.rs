@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::broker::presence::Member;
+use crate::broker::presence::{Member, Move};
 use crate::channels::{Channel, Channels, Place};
-use crate::wire::v1::{ClientInfo, Join, Leave};
 
 /// A subscription.
 #[derive(Debug)]
@@ -20,7 +18,8 @@ pub(super) struct Subscription {
     pub(super) expires: Option<Timestamp>,
     /// The application made it, not the client.
     pub(super) by_server: bool,
-    client: ClientInfo,
+    /// Who it is, as the others are told.
+    who: Member,
     channels: Arc<Channels>,
 }
 
@@ -30,10 +29,10 @@ impl Subscription {
         channel: Channel,
         expires: Option<Timestamp>,
         by_server: bool,
-        client: ClientInfo,
+        who: Member,
         channels: Arc<Channels>,
     ) -> Self {
-        Self { place: Some(place), channel, expires, by_server, client, channels }
+        Self { place: Some(place), channel, expires, by_server, who, channels }
     }
 
     /// The answer is on its way to the client: what is published comes after it. The others are told.
@@ -49,17 +48,13 @@ impl Subscription {
             });
         }
         if self.channel.namespace.config.join_leave {
-            place.room.announce(&Join { info: Some(self.client.clone()) }.into());
+            self.channels.moved(&place.room, &self.who, Move::Came);
         }
     }
 
     /// Who is told to be in the channel; `None`: nobody, where that is not kept.
     pub(super) fn member(&self) -> Option<Member> {
-        self.channel.namespace.config.presence.then(|| Member {
-            client: self.client.client.as_str().into(),
-            user: self.client.user.as_str().into(),
-            info: Bytes::new(),
-        })
+        self.channel.namespace.config.presence.then(|| self.who.clone())
     }
 }
 
@@ -68,17 +63,16 @@ impl Drop for Subscription {
         let Some(place) = self.place.take() else { return };
         let room = Arc::clone(&place.room);
         drop(place);
-        let client = std::mem::take(&mut self.client);
         if self.channel.namespace.config.presence {
             let (channels, channel) = (Arc::clone(&self.channels), self.channel.clone());
-            let client = client.client.clone();
+            let client = self.who.client.clone();
             spawn(async move {
                 // An entry that is not refreshed ends by itself.
                 let _ = channels.absent(&channel, &client).await;
             });
         }
         if self.channel.namespace.config.join_leave {
-            room.announce(&Leave { info: Some(client) }.into());
+            self.channels.moved(&room, &self.who, Move::Left);
         }
     }
 }

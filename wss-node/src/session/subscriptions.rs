@@ -89,8 +89,7 @@ impl Commands {
         by_server: bool,
     ) {
         let channels = Arc::clone(&self.node.channels);
-        let subscription =
-            Subscription::new(place, channel, expires, by_server, self.client_info(), channels);
+        let subscription = Subscription::new(place, channel, expires, by_server, self.member(), channels);
         self.subscriptions.insert(called, subscription);
         self.entry.subscribed(self.subscriptions.len());
     }

@@ -104,6 +104,48 @@ impl Timers {
         [whole, leave, self.look_at].into_iter().flatten().fold(alive, Instant::min)
     }
 
+    /// The client was not heard for so long, because something was written to it. A pong that came meanwhile is not late
+    /// by that.
+    pub(crate) fn unheard(&mut self, time: Duration) {
+        self.pong_by = self.pong_by.map(|by| by + time);
+    }
+
+    /// When something is due next while something is written; `None`: nothing is.
+    pub(crate) fn next_while_writing(&self, connected: bool) -> Option<Instant> {
+        let leave = self.leave.map(|(at, _)| at);
+        let ping = connected.then_some(self.ping_at);
+        [leave, self.look_at, ping].into_iter().flatten().min()
+    }
+
+    /// What is due by now while something is written. The client is not heard and cannot be late; but it goes away itself
+    /// when no ping comes (SDKs: 10 s after the interval), so each comes when it is due, answered or not.
+    pub(crate) fn due_while_writing(
+        &mut self,
+        config: &SessionConfig,
+        connected: bool,
+        now: Instant,
+    ) -> Option<Due> {
+        let due = self.due_anyway(now);
+        if due.is_none() && connected && self.ping_at <= now {
+            return Some(self.ping(config, now));
+        }
+        due
+    }
+
+    fn ping(&mut self, config: &SessionConfig, now: Instant) -> Due {
+        self.pong_by = self.pong_by.or(Some(now + config.pong_timeout));
+        self.ping_at = now + config.ping_interval;
+        Due::Ping
+    }
+
+    /// What is due whatever the client does.
+    fn due_anyway(&mut self, now: Instant) -> Option<Due> {
+        if let Some((_, why)) = self.leave.take_if(|(at, _)| *at <= now) {
+            return Some(Due::Leave(why));
+        }
+        self.look_at.take_if(|at| *at <= now).map(|_| Due::Look)
+    }
+
     /// What is due by now.
     pub(crate) fn due(
         &mut self,
@@ -113,15 +155,8 @@ impl Timers {
         now: Instant,
     ) -> Option<Due> {
         let close = |why| Some(Due::Close(why));
-        if let Some((at, why)) = self.leave
-            && at <= now
-        {
-            self.leave = None;
-            return Some(Due::Leave(why));
-        }
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_at = None;
-            return Some(Due::Look);
+        if let Some(due) = self.due_anyway(now) {
+            return Some(due);
         }
         if begun.is_some_and(|begun| begun + config.message_timeout <= now) {
             return close(Disconnect::UNFINISHED);
@@ -132,12 +167,7 @@ impl Timers {
         if let Some(by) = self.pong_by() {
             return if by <= now { close(Disconnect::NO_PONG) } else { None };
         }
-        if self.ping_at <= now {
-            self.pong_by = Some(now + config.pong_timeout);
-            self.ping_at = now + config.ping_interval;
-            return Some(Due::Ping);
-        }
-        None
+        (self.ping_at <= now).then(|| self.ping(config, now))
     }
 }
 
@@ -209,5 +239,36 @@ mod tests {
         assert_eq!(timers.due(&config, true, None, start + S(2)), None);
         assert_eq!(timers.due(&config, true, None, start + S(3)), Some(Due::Leave(Disconnect::SHUTDOWN)));
         assert_eq!(timers.due(&config, true, None, start + S(3)), None, "it is told once");
+    }
+    #[test]
+    fn while_something_is_written_pings_go_on_and_no_pong_is_late() {
+        let (config, start) = (SessionConfig::default(), Instant::now());
+        let mut timers = Timers::new(&config, start);
+        assert_eq!(timers.next_while_writing(false), None);
+        assert_eq!(timers.next_while_writing(true), Some(start + S(25)));
+        assert_eq!(timers.due_while_writing(&config, true, start + S(24)), None);
+        assert_eq!(timers.due_while_writing(&config, false, start + S(25)), None, "it knows of no pings");
+        // A write from 20 s to 80 s: nobody could hear a pong.
+        for second in [25, 50, 75] {
+            assert_eq!(timers.due_while_writing(&config, true, start + S(second)), Some(Due::Ping));
+            timers.unheard(if second == 75 { S(5) } else { S(25) });
+        }
+        assert_eq!(timers.next_while_writing(true), Some(start + S(100)));
+        assert_eq!(timers.due(&config, true, None, start + S(80)), None);
+        assert_eq!(timers.next(&config, true, None), start + S(88));
+        assert_eq!(timers.due(&config, true, None, start + S(88)), Some(Due::Close(Disconnect::NO_PONG)));
+    }
+
+    #[test]
+    fn while_something_is_written_a_token_may_end_and_a_node_may_stop() {
+        let (config, start) = (SessionConfig::default(), Instant::now());
+        let mut timers = Timers::new(&config, start);
+        timers.look(Some(start + S(3)));
+        timers.leave(start + S(2), Disconnect::SHUTDOWN);
+        assert_eq!(timers.next_while_writing(true), Some(start + S(2)));
+        let mut due = |second| timers.due_while_writing(&config, true, start + S(second));
+        assert_eq!(due(1), None);
+        assert_eq!([due(3), due(3), due(3)], [Some(Due::Leave(Disconnect::SHUTDOWN)), Some(Due::Look), None]);
+        assert_eq!(timers.next_while_writing(true), Some(start + S(25)));
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::checking::{Checking, Purpose};
 use super::commands::{Commands, VERSION};
+use super::life::Life;
 use crate::audit::Entry;
 use crate::auth::{Grant, TokenFault};
 use crate::wire::v1::RefreshResult;
@@ -65,12 +66,12 @@ impl Commands {
                 }
                 self.end_what_is_not_allowed(&grant);
                 self.granted(grant);
-                let ttl = self.ttl();
+                let Life { expires, ttl } = self.life();
                 let result = RefreshResult {
                     client: self.entry.id.to_string(),
                     version: VERSION.to_owned(),
-                    expires: ttl.is_some(),
-                    ttl: ttl.unwrap_or(0),
+                    expires,
+                    ttl,
                 };
                 self.answer(id, Ok(result.into()));
                 Ok(())

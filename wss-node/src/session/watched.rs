@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -38,6 +39,11 @@ impl<S> Watched<S> {
     /// Since when a message has been coming in; `None`: it would be the first byte of one that comes next.
     pub(super) fn begun(&self) -> Option<Instant> {
         self.begun
+    }
+
+    /// Nothing was read for so long: what is coming in is not late by that.
+    pub(super) fn unread_for(&mut self, time: Duration) {
+        self.begun = self.begun.map(|begun| begun + time);
     }
 
     /// Whether a message was of more parts than allowed.

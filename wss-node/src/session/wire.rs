@@ -116,6 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Nothing was read for so long: what is coming in is not late by that.
+    pub(crate) fn unread_for(&mut self, time: Duration) {
+        if let Some(watched) = self.watched() {
+            watched.unread_for(time);
+        }
+    }
+
     /// The next that comes.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         if let State::Parked(watched) = &mut self.state {

@@ -369,3 +369,44 @@ fn something_else_than_a_database_is_left_alone() {
     assert!(error.to_string().contains("channels.redb is damaged"), "{error}");
     assert_eq!(std::fs::read(world.file()).unwrap(), b"not ours");
 }
+
+#[tokio::test]
+async fn a_channel_that_begins_anew_leaves_nothing_in_the_file() {
+    let world = World::new();
+    let (stream, value) = (rules(Kind::Stream), rules(Kind::Value));
+    let once = || NewPublication { idempotency_key: Some("once".into()), ..NewPublication::default() };
+    let broker = world.open();
+    broker.subscribe("c", &stream);
+    let kept = appended(&broker, "kept", &stream, once()).await;
+    let before = appended(&broker, "c", &stream, once()).await;
+    appended(&broker, "v", &value, once()).await;
+    // Publications that are asked for together with it are before it or after it, and nothing between.
+    let (first, removed, second) = tokio::join!(
+        broker.append("c", &stream, NewPublication::default()),
+        broker.begin_anew("c", &stream),
+        { broker.append("c", &stream, once()) }
+    );
+    removed.unwrap();
+    assert_eq!(first, Append::Appended(Position { offset: 2, ..before.clone() }));
+    let Append::Appended(anew) = second else { panic!("{second:?}") };
+    assert_eq!(anew.offset, 1, "and a key of before is no duplicate");
+    assert_ne!(anew.epoch, before.epoch);
+    broker.begin_anew("v", &value).await.unwrap();
+    assert!(state(&broker, "v", &value).is_empty());
+    let read = broker.read("c", &stream, &From::After(before), 9).await;
+    assert_eq!(read, Read::Unrecoverable { top: anew.clone() });
+    drop(broker);
+    let told: Vec<_> = world.sink.0.lock().unwrap().iter().map(|(_, offset)| *offset).collect();
+    assert_eq!(told, [1, 2, 0, 1], "a gap, between what was and what is");
+    // Of "kept" and of "c": a row, a publication, no state, a key each.
+    assert_eq!(world.rows(), [2, 2, 0, 2]);
+    let broker = world.open();
+    assert_eq!(page(&broker, "c", &stream).top, anew);
+    assert_eq!(page(&broker, "kept", &stream).top, kept);
+    broker.begin_anew("c", &stream).await.unwrap();
+    drop(broker);
+    assert_eq!(world.rows(), [1, 1, 0, 1]);
+    let broker = world.open();
+    let top = page(&broker, "c", &stream).top;
+    assert!(top.offset == 0 && top.epoch != anew.epoch, "{top:?}");
+}

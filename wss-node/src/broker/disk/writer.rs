@@ -28,6 +28,8 @@ const OPEN_AGAIN: Duration = Duration::from_secs(1);
 pub(super) enum Job {
     /// Append a publication.
     Append(Box<Appending>),
+    /// Remove all publications of a channel.
+    BeginAnew { channel: Arc<str>, rules: Arc<Rules>, answer: oneshot::Sender<Result<(), Unavailable>> },
     /// Forget what is past its time, in these shards.
     Sweep(std::ops::Range<usize>),
 }
@@ -99,11 +101,21 @@ impl Writer {
             match job {
                 Job::Append(appending) => self.decide(&mut batch, *appending, now),
                 Job::Sweep(shards) => self.sweep(&mut batch, shards, now),
+                Job::BeginAnew { channel, rules, answer } => {
+                    // What was asked for before it goes with the rest.
+                    self.finish(std::mem::take(&mut batch), now);
+                    let _ = answer.send(self.begin_anew(&channel, &rules, now));
+                }
             }
         }
+        self.finish(batch, now);
+    }
+
+    /// Makes a batch durable, shows it to readers, and answers.
+    fn finish(&mut self, batch: Batch, now: Timestamp) {
         let Batch { changes, answers, rooms } = batch;
         let changes: Vec<_> = changes.into_values().map(|(_, change)| change).collect();
-        if let Err(trouble) = self.commit(&changes, now) {
+        if let Err(trouble) = self.commit(&changes, &[], now) {
             for (answer, _) in answers {
                 // Whoever has gone does not want to know.
                 let _ = answer.send(Append::Unavailable(Unavailable::for_now(trouble.clone())));
@@ -186,7 +198,25 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, changes: &[Change], now: Timestamp) -> Result<(), String> {
+    /// In a transaction of its own: the file forgets the channel, then the memory does.
+    fn begin_anew(&mut self, channel: &Arc<str>, rules: &Rules, now: Timestamp) -> Result<(), Unavailable> {
+        self.commit(&[], &[(rules.kind, Arc::clone(channel))], now).map_err(Unavailable::for_now)?;
+        let mut shard = self.table.shard(channel);
+        let was_there = shard.begin_anew(self.table.budget(), rules.kind, channel, now);
+        drop(shard);
+        if was_there && self.table.has_interest(channel, rules.kind) {
+            self.tell(vec![Delivery::Gap { channel: Arc::clone(channel) }]);
+        }
+        Ok(())
+    }
+
+    /// Writes what was published, and forgets `gone` as well as what the memory has forgotten.
+    fn commit(
+        &mut self,
+        changes: &[Change],
+        gone: &[(Kind, Arc<str>)],
+        now: Timestamp,
+    ) -> Result<(), String> {
         let store = match &mut self.file {
             FileState::Open(store) => store,
             FileState::Failed { .. } => {
@@ -197,26 +227,28 @@ impl Writer {
         let touched = |change: &Change| {
             !change.publications.is_empty() || { store.has_before(change.kind, &change.name, change.first) }
         };
-        if self.forgotten.is_empty() && !changes.iter().any(touched) {
+        if self.forgotten.is_empty() && gone.is_empty() && !changes.iter().any(touched) {
             return Ok(());
         }
-        match store.commit(changes, &self.forgotten, now) {
+        match store.commit(changes, &[&self.forgotten, gone].concat(), now) {
             Ok(()) => {
                 self.forgotten.clear();
                 Ok(())
             }
-            Err(error) => Err(self.fail(&error, changes)),
+            Err(error) => {
+                let changed = changes.iter().map(|change| (change.kind, Arc::clone(&change.name)));
+                Err(self.fail(&error, changed.chain(gone.iter().cloned()).collect()))
+            }
         }
     }
 
     /// Nothing is written until the file could be opened again.
-    fn fail(&mut self, error: &Failure, changes: &[Change]) -> String {
+    fn fail(&mut self, error: &Failure, uncertain: Vec<(Kind, Arc<str>)>) -> String {
         let FileState::Open(store) = &self.file else { return String::new() };
         let path = store.path().to_owned();
         let trouble = format!("cannot write {}: {error}", path.display());
         tracing::error!(path = %path.display(), %error, "publications that are to be on disk are refused");
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.clone());
-        let uncertain = changes.iter().map(|change| (change.kind, Arc::clone(&change.name))).collect();
         self.file = FileState::Failed { path, uncertain, again: Instant::now() };
         trouble
     }
@@ -237,10 +269,11 @@ impl Writer {
         let opened = Store::open(path, false).and_then(|mut store| store.load(&mut take).map(|()| store));
         match opened {
             Ok(store) => {
+                let uncertain = std::mem::take(uncertain);
                 tracing::info!(path = %path.display(), "publications are written again");
                 *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.file = FileState::Open(store);
-                self.believe(loaded);
+                self.believe(loaded, &uncertain);
             }
             Err(error) => {
                 tracing::warn!(%error, "still not written");
@@ -250,8 +283,16 @@ impl Writer {
     }
 
     /// The last transaction may have been written after all: then readers and subscribers are to see it.
-    fn believe(&self, loaded: Vec<Loaded>) {
-        let mut gaps = Vec::new();
+    fn believe(&self, loaded: Vec<Loaded>, uncertain: &[(Kind, Arc<str>)]) {
+        let (mut gaps, now) = (Vec::new(), self.table.now());
+        let is_there =
+            |key: &(Kind, Arc<str>)| loaded.iter().any(|loaded| loaded.kind == key.0 && loaded.name == key.1);
+        for (kind, name) in uncertain.iter().filter(|key| !is_there(key)) {
+            // It was removed after all.
+            if self.table.shard(name).begin_anew(self.table.budget(), *kind, name, now) {
+                gaps.push(Delivery::Gap { channel: Arc::clone(name) });
+            }
+        }
         for loaded in loaded {
             let mut shard = self.table.shard(&loaded.name);
             let known = shard.find(loaded.kind, &loaded.name);

@@ -82,6 +82,14 @@ pub enum ConnectError {
         /// What is the matter.
         what: String,
     },
+    /// It cannot be heard what other nodes tell.
+    #[error("subject {subject}: {what}")]
+    Subscribe {
+        /// Which one.
+        subject: String,
+        /// What is the matter.
+        what: String,
+    },
     /// A stream is there, and is not what the configuration says.
     #[error("stream {stream}: {what}")]
     Mismatch {
@@ -96,7 +104,7 @@ impl ConnectError {
     /// Whether it may be otherwise later, without anybody's doing.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Stream { .. })
+        matches!(self, Self::Connect { .. } | Self::Stream { .. } | Self::Subscribe { .. })
     }
 }
 
@@ -107,7 +115,16 @@ impl Options {
     }
 
     pub(super) async fn connect(&self) -> Result<async_nats::Client, ConnectError> {
-        let mut options = ConnectOptions::new()
+        self.connect_as(ConnectOptions::new()).await
+    }
+
+    /// A connection that does not hear what it says itself.
+    pub(super) async fn connect_without_echo(&self) -> Result<async_nats::Client, ConnectError> {
+        self.connect_as(ConnectOptions::new().no_echo()).await
+    }
+
+    async fn connect_as(&self, options: ConnectOptions) -> Result<async_nats::Client, ConnectError> {
+        let mut options = options
             .name("wss-node")
             .connection_timeout(Duration::from_secs(5))
             .request_timeout(Some(Duration::from_secs(3)))

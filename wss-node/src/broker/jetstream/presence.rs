@@ -5,19 +5,15 @@ use std::time::Duration;
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::{Config, StorageType};
 use async_nats::{Client, HeaderMap};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::fetch::{self, Stored};
-use super::names::{base32, read_base32};
+use super::member;
 use super::options::{ConnectError, Options};
 use super::shared::unavailable;
 use crate::broker::answer::Unavailable;
-use crate::broker::presence::{Member, Presence, counted};
+use crate::broker::presence::{Member, Move, Presence, counted};
 
-const USER: &str = "Sw-User";
-const LEFT: &str = "Sw-Left";
 const TTL: &str = "Nats-TTL";
 /// How long it is remembered that a member has left: the server wants a second at least.
 const LEFT_FOR: Duration = Duration::from_secs(1);
@@ -65,39 +61,30 @@ impl JetStreamPresence {
         payload: Bytes,
     ) -> Result<(), Unavailable> {
         headers.insert(TTL, format!("{}s", ttl.as_secs().max(1)));
-        let subject = format!("{}.{}.{}", self.prefix, base32(channel), base32(client));
+        let subject = member::subject(&self.prefix, channel, client);
         let told = self.context.publish_with_headers(subject, headers, payload).await;
         told.map_err(unavailable)?.await.map(drop).map_err(unavailable)
     }
 
     async fn all(&self, channel: &str) -> Result<impl Iterator<Item = Member>, Unavailable> {
-        let filter = format!("{}.{}.*", self.prefix, base32(channel));
+        let filter = member::all(&self.prefix, channel);
         let stored = fetch::all(&self.client, &self.stream, &filter).await.map_err(unavailable)?;
-        Ok(stored.into_iter().filter_map(member))
+        let members = stored
+            .into_iter()
+            .filter_map(|Stored { subject, headers, payload, .. }| member::read(&subject, &headers, payload));
+        Ok(members.filter(|(_, moved)| *moved == Move::Came).map(|(member, _)| member))
     }
-}
-
-/// What a message says; `None`: the member has left, or it is something else.
-fn member(stored: Stored) -> Option<Member> {
-    let Stored { subject, headers, payload, .. } = stored;
-    let client = read_base32(subject.rsplit('.').next()?)?;
-    let user = STANDARD.decode(headers.get(USER)?.as_str()).ok()?;
-    let user = String::from_utf8(user).ok()?;
-    let left = headers.get(LEFT).is_some();
-    (!left).then(|| Member { client: client.into(), user: user.into(), info: payload })
 }
 
 impl Presence for JetStreamPresence {
     async fn join(&self, channel: &str, member: Member, ttl: Duration) -> Result<(), Unavailable> {
-        let mut headers = HeaderMap::new();
-        headers.insert(USER, STANDARD.encode(member.user.as_bytes()));
+        let headers = member::headers(&member.user, Move::Came);
         self.tell(channel, &member.client, headers, ttl, member.info).await
     }
 
     async fn leave(&self, channel: &str, client: &str) -> Result<(), Unavailable> {
-        let mut headers = HeaderMap::new();
-        headers.insert(LEFT, "1");
-        self.tell(channel, client, headers, LEFT_FOR, Bytes::new()).await
+        // Whose it was is of no use any more.
+        self.tell(channel, client, member::headers("", Move::Left), LEFT_FOR, Bytes::new()).await
     }
 
     async fn members(&self, channel: &str, limit: usize) -> Result<Vec<Member>, Unavailable> {

@@ -8,14 +8,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::log::{Failure, Log, Message};
-use super::message::{self, Written};
+use super::message::Written;
 use super::names::Names;
 use super::replica::{Replica, Taken};
 use crate::broker::Deliveries;
 use crate::broker::answer::Unavailable;
 use crate::broker::budget::Budget;
-use crate::broker::position::{Epoch, Position};
-use crate::broker::publication::NewPublication;
+use crate::broker::position::Position;
 use crate::broker::rules::{Kind, Rules};
 use crate::broker::table::Clock;
 
@@ -86,7 +85,7 @@ pub(super) fn unavailable(reason: impl std::fmt::Display) -> Unavailable {
     Unavailable::for_now(format!("the NATS cluster: {reason}"))
 }
 
-fn failed(failure: Failure) -> Unavailable {
+pub(super) fn failed(failure: Failure) -> Unavailable {
     match failure {
         Failure::Unknown(why) => unavailable(why),
         Failure::Moved | Failure::TooLarge => unavailable("others are faster"),
@@ -176,15 +175,8 @@ impl Shared {
             live.held().is_current = true;
             return Ok(());
         }
-        let at = Position { epoch: Epoch::drawn(fastrand::u64(..)), offset: 0 };
-        let after = last.unwrap_or(0);
-        let headers = message::headers(&NewPublication::default(), &at, after, &live.filter);
-        let subject = self.names.subject(live.kind, &live.name, None);
-        match log.append(subject, headers, bytes::Bytes::new()).await {
-            // Read back by the next turn of the loop; so is what another node began.
-            Ok(_) | Err(Failure::Moved) => Ok(()),
-            Err(failure) => Err(failed(failure)),
-        }
+        // Read back by the next turn of the loop; so is what another node began.
+        self.begin(live, last.unwrap_or(0)).await.map_err(failed)
     }
 
     fn hold(&self, live: &Live, replica: Replica) {

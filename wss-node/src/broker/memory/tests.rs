@@ -325,3 +325,49 @@ async fn a_follower_that_subscribes_amid_publications_gets_each_once() {
     assert!(follower.is_live());
     assert!(got.into_iter().eq(1..=100));
 }
+
+#[tokio::test]
+async fn a_channel_that_begins_anew_has_another_epoch_and_nothing_of_before() {
+    let world = world(1_500_000);
+    let once = || NewPublication { idempotency_key: Some("once".into()), ..NewPublication::default() };
+    for kind in [Kind::Stream, Kind::Value] {
+        let (channel, rules) = (format!("{kind:?}"), rules(kind));
+        // Without a publication there is nothing to remove.
+        let empty = world.page(&channel, &rules).await.top;
+        world.broker.begin_anew(&channel, &rules).await.unwrap();
+        assert_eq!(world.page(&channel, &rules).await.top, empty);
+        for _ in 0..50 {
+            world.publish(&channel, &rules, 1000).await;
+        }
+        assert!(matches!(world.broker.append(&channel, &rules, once()).await, Append::Appended(_)));
+        let before = world.page(&channel, &rules).await.top;
+        let used = world.budget.used_bytes();
+        world.broker.begin_anew(&channel, &rules).await.unwrap();
+        assert!(world.budget.used_bytes() + 50_000 < used);
+        let page = world.page(&channel, &rules).await;
+        assert_eq!((page.publications.len(), page.top.offset), (0, 0));
+        assert_ne!(page.top.epoch, before.epoch);
+        let read = world.broker.read(&channel, &rules, &From::After(before), 9).await;
+        assert_eq!(read, Read::Unrecoverable { top: page.top.clone() });
+        let state = world.broker.snapshot(&channel, &rules, None, 9).await;
+        assert!(matches!(&state, Snapshot::Page(page) if page.entries.is_empty()), "{state:?}");
+        let first = Append::Appended(Position { offset: 1, ..page.top });
+        assert_eq!(world.broker.append(&channel, &rules, once()).await, first);
+    }
+    // What was given up for want of memory is the oldest that is there, not what has the place of something older.
+    let stream = rules(Kind::Stream);
+    for _ in 0..100 {
+        world.publish("other", &stream, 1000).await;
+    }
+    world.broker.begin_anew("other", &stream).await.unwrap();
+    world.wait(1);
+    for _ in 0..100 {
+        world.publish("older", &stream, 10_000).await;
+    }
+    world.wait(1);
+    for _ in 0..100 {
+        world.publish("other", &stream, 10_000).await;
+    }
+    assert!(world.page("older", &stream).await.publications.len() < 100, "something had to go");
+    assert_eq!(world.page("other", &stream).await.publications.len(), 100);
+}

@@ -42,6 +42,11 @@ impl Order {
         self.logged.pop_front()
     }
 
+    /// Those of a channel whose log is another now: its offsets begin again.
+    pub(super) fn forget(&mut self, kind: Kind, channel: &str) {
+        self.logged.retain(|logged| logged.kind != kind || &*logged.channel != channel);
+    }
+
     /// Adds one; `is_kept` tells whether a log has another one still.
     pub(super) fn push(&mut self, logged: Logged, is_kept: impl FnMut(&Logged) -> bool) {
         self.logged.push_back(logged);

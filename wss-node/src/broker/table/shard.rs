@@ -103,6 +103,19 @@ impl Shard {
         }
     }
 
+    /// Puts an empty channel, with an epoch of its own, in the place of one that has publications; tells whether there
+    /// was one.
+    pub(crate) fn begin_anew(&mut self, budget: &Budget, kind: Kind, channel: &str, now: Timestamp) -> bool {
+        let Some(entry) = self.find(kind, channel) else { return false };
+        if entry.channel.top().offset == 0 {
+            return false;
+        }
+        let rules = Arc::clone(&entry.rules);
+        self.put(budget, channel, &rules, Channel::new(kind, Epoch::drawn(fastrand::u64(..)), now));
+        self.order.forget(kind, channel);
+        true
+    }
+
     /// Puts a publication in its place.
     pub(crate) fn apply(
         &mut self,

@@ -112,4 +112,17 @@ pub(super) const CHANNELS: &[Standing] = &[
             }
         },
     },
+    Standing {
+        name: "wss_node.cluster.moves_untold",
+        unit: "{move}",
+        kind: Kind::Counter,
+        help: "Clients that came to a channel or left it without other nodes' being told, because there was no connection \
+               to the NATS cluster; no value unless a namespace of the cluster has `join_leave`",
+        labels: &[],
+        read: |node, see| {
+            if let Some(untold) = node.channels.moves_untold() {
+                see(&[], untold);
+            }
+        },
+    },
 ];
