@@ -30,6 +30,7 @@ use crate::delivery::client_roots::{self, ClientRoots, ClientRootsError, LOOK_EV
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
+use crate::deploy::{self, Surroundings};
 use crate::issuer::acme::{AcmeIssuer, Challenges};
 use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
@@ -162,10 +163,25 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         ack: config.delivery.ack_timeout,
         proof: config.delivery.proof_timeout,
         proof_by: config.delivery.proof,
+        node_looks: true,
     };
     let client_roots = client_roots(config, &tasks)?;
-    let delivery =
-        Delivery::new(limits, desired_receiver, client_roots, event_sender.clone(), Arc::clone(&steps));
+    let certificates = || agent.certificates.values().map(|managed| &*managed.config);
+    let delivery = Delivery::new(
+        limits,
+        desired_receiver.clone(),
+        client_roots,
+        event_sender.clone(),
+        Arc::clone(&steps),
+        deploy::names(certificates()),
+    );
+    let surroundings = Surroundings {
+        desired: desired_receiver,
+        events: event_sender.clone(),
+        steps: Arc::clone(&steps),
+        proof_timeout: config.delivery.proof_timeout,
+    };
+    deploy::start(certificates(), &surroundings, &tasks);
     let refused = move |_| {
         // Counted only; a full queue loses the count, not the refusal.
         let _ = event_sender.try_send(Event::Refused);
