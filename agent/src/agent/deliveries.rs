@@ -67,6 +67,9 @@ impl Agent {
                 self.judge_report(&node_id, now);
             }
             Event::Delivery { node_id, certificate, generation, outcome } => {
+                if self.nodes.get(&node_id).is_some_and(|node| !node.info.is_ours()) {
+                    self.tally.target(&node_id, &certificate, &outcome);
+                }
                 self.delivered(&node_id, &certificate, generation, outcome.clone(), now);
                 self.judge_outcome(&node_id, &certificate, generation, &outcome, now);
             }
@@ -82,6 +85,8 @@ impl Agent {
 
     pub(super) fn node_seen(&mut self, id: &str, foreign: bool, now: Timestamp) {
         self.records.seen(id, foreign, now, |id| self.nodes.contains_key(id));
+        let records = &self.records;
+        self.tally.retain_targets(|target| records.nodes().any(|(id, _)| id == target));
         self.forget_gone(now);
         self.save_records();
         self.tell_paired();

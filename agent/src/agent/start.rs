@@ -27,6 +27,7 @@ use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
 use crate::delivery::client_roots::{self, ClientRoots, ClientRootsError, LOOK_EVERY};
+use crate::delivery::sds::Sds;
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
@@ -191,6 +192,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let serving = Server::builder()
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(10)))
+        .add_service(Sds::new(delivery.clone()).into_service())
         .add_service(delivery.into_service())
         .serve_with_incoming(incoming);
     servers.spawn(async move { ("delivery", serving.await) });

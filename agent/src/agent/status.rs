@@ -143,13 +143,16 @@ impl Agent {
         paired.chain(away).collect()
     }
 
+    /// Whether the current generation was seen in service there.
+    pub(super) fn is_proven_on(&self, node_id: &str, name: &str) -> bool {
+        let current = self.certificates.get(name).and_then(|managed| managed.current.as_ref());
+        let record = self.records.of(node_id, name);
+        current.zip(record).is_some_and(|(current, record)| record.serving == current.number)
+    }
+
     /// A node of ours says so itself; others are when all that goes to them was seen there.
     fn is_ready(&self, node: &Connected) -> bool {
-        let serves = |name: &String| {
-            let current = self.certificates.get(name).and_then(|managed| managed.current.as_ref());
-            let record = self.records.of(&node.info.id, name);
-            current.zip(record).is_some_and(|(current, record)| record.serving == current.number)
-        };
+        let serves = |name: &String| self.is_proven_on(&node.info.id, name);
         match &node.info.takes {
             Takes::Served => node.report.ready,
             Takes::Asked(names) => names.iter().all(serves),

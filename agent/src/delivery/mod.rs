@@ -10,6 +10,7 @@ pub mod hello;
 pub mod prove;
 pub mod record;
 pub mod route;
+pub mod sds;
 pub mod server;
 pub mod slot;
 pub mod swap;

@@ -26,7 +26,7 @@ use crate::store::Generation;
 use task::Deployment;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// A server, as somebody who brings it a certificate sees it.
 #[async_trait]

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::store::{Chain, Generation, Metadata};
 
 /// One for `a.example` that is valid until so many seconds from now.
-pub(super) fn generation_until(number: u64, seconds: i64) -> Generation {
+pub(crate) fn generation_until(number: u64, seconds: i64) -> Generation {
     let key = KeyPair::generate().unwrap();
     let now = OffsetDateTime::now_utc();
     let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
@@ -33,6 +33,6 @@ pub(super) fn generation_until(number: u64, seconds: i64) -> Generation {
 }
 
 /// One that is valid for an hour.
-pub(super) fn generation(number: u64) -> Generation {
+pub(crate) fn generation(number: u64) -> Generation {
     generation_until(number, 3600)
 }
