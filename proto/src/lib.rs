@@ -4,6 +4,7 @@
 pub mod anchors;
 pub mod ocsp;
 pub mod probe;
+pub mod secret;
 pub mod sessions;
 mod signatures;
 pub mod socket;

@@ -9,6 +9,7 @@ pub mod channels;
 pub mod client;
 pub mod collector;
 pub mod continuity;
+pub mod envoy;
 pub mod faults;
 pub mod gate;
 pub mod handshakes;

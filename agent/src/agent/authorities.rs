@@ -53,8 +53,10 @@ impl Agent {
     /// Tells embedded CAs which nodes are paired: those that are connected, and those that were and are not
     /// forgotten yet.
     pub(super) fn tell_paired(&self) {
-        let records = self.records.nodes().map(|(id, _)| id.to_owned());
-        let nodes: BTreeSet<_> = records.chain(self.nodes.keys().cloned()).collect();
+        // Servers that are not ours present chains, and check nobody's.
+        let records = self.records.nodes().filter(|(_, node)| !node.foreign).map(|(id, _)| id.to_owned());
+        let paired = self.nodes.iter().filter(|(_, node)| node.info.is_ours()).map(|(id, _)| id.clone());
+        let nodes: BTreeSet<_> = records.chain(paired).collect();
         for internal in self.sources.values().filter_map(|source| source.issuer.as_internal()) {
             internal.paired(nodes.clone());
         }

@@ -10,7 +10,7 @@ use sealwire_proto::v1::{self, StepKind};
 use super::managed::Managed;
 use super::swaps::is_nodes_own;
 use super::{Agent, Connected};
-use crate::delivery::{Event, Outcome, nack_text};
+use crate::delivery::{Event, Outcome, Takes, nack_text};
 use crate::store::{Generation, StoreError};
 
 /// Why a generation must not be served, in words.
@@ -26,6 +26,12 @@ impl Agent {
         let now = self.clock.now();
         match event {
             Event::Connected { connection, node } => {
+                if let Some(known) = self.nodes.get_mut(&node.id)
+                    && known.connection == connection
+                {
+                    known.info = node;
+                    return;
+                }
                 if self.nodes.contains_key(&node.id) {
                     tracing::warn!(
                         node = node.id,
@@ -36,13 +42,17 @@ impl Agent {
                 let report = v1::Report::default();
                 // What an earlier connection held is gone with it.
                 self.node_left(&id);
+                let foreign = !node.is_ours();
                 self.nodes.insert(id.clone(), Connected { connection, since: now, info: node, report });
-                self.node_seen(&id, now);
+                self.node_seen(&id, foreign, now);
             }
             Event::Disconnected { connection, node_id } => {
-                if self.nodes.get(&node_id).is_some_and(|node| node.connection == connection) {
+                if let Some(node) = self.nodes.get(&node_id)
+                    && node.connection == connection
+                {
+                    let foreign = !node.info.is_ours();
                     self.nodes.remove(&node_id);
-                    self.node_seen(&node_id, now);
+                    self.node_seen(&node_id, foreign, now);
                     self.node_left(&node_id);
                     // Nobody waits for the proof of a node that is gone.
                     for name in self.certificates.keys().cloned().collect::<Vec<_>>() {
@@ -57,6 +67,9 @@ impl Agent {
                 self.judge_report(&node_id, now);
             }
             Event::Delivery { node_id, certificate, generation, outcome } => {
+                if self.nodes.get(&node_id).is_some_and(|node| !node.info.is_ours()) {
+                    self.tally.target(&node_id, &certificate, &outcome);
+                }
                 self.delivered(&node_id, &certificate, generation, outcome.clone(), now);
                 self.judge_outcome(&node_id, &certificate, generation, &outcome, now);
             }
@@ -70,8 +83,10 @@ impl Agent {
         }
     }
 
-    pub(super) fn node_seen(&mut self, id: &str, now: Timestamp) {
-        self.records.seen(id, now, |id| self.nodes.contains_key(id));
+    pub(super) fn node_seen(&mut self, id: &str, foreign: bool, now: Timestamp) {
+        self.records.seen(id, foreign, now, |id| self.nodes.contains_key(id));
+        let records = &self.records;
+        self.tally.retain_targets(|target| records.nodes().any(|(id, _)| id == target));
         self.forget_gone(now);
         self.save_records();
         self.tell_paired();
@@ -124,9 +139,10 @@ impl Agent {
             }
             Outcome::Unproven { error } if is_current => {
                 let text = format!("acknowledged by {node_id} but not proven to be served: {error}");
-                // Going back helps only if it was better there.
+                // Going back helps only if it was better there. A target is tried again, and says nothing about the
+                // generation: its server may be down.
                 let good_there = |older: &Generation| older.number == before;
-                if before != 0 && before != generation {
+                if before != 0 && before != generation && !self.is_target(node_id) {
                     self.quarantine(name, generation, Fault::Served(text), good_there);
                 } else {
                     self.end_run(name, generation, Err(text));
@@ -213,10 +229,14 @@ impl Agent {
         self.nodes.values().filter(|node| managed.is_for(&node.info))
     }
 
+    fn is_target(&self, node_id: &str) -> bool {
+        self.nodes.get(node_id).is_some_and(|node| matches!(node.info.takes, Takes::Deployed(_)))
+    }
+
     /// What stands between a generation and its proof, in words; empty if nothing does.
     pub(super) fn unproven_on(&self, managed: &Managed, generation: u64) -> Vec<String> {
         let mut missing = Vec::new();
-        for id in managed.config.nodes.iter().flatten().filter(|id| !self.nodes.contains_key(*id)) {
+        for id in managed.config.required_nodes().filter(|id| !self.nodes.contains_key(*id)) {
             missing.push(format!("node {id} is not paired"));
         }
         for node in self.targets(managed) {

@@ -30,7 +30,12 @@ impl Agent {
             store: managed.store.clone(),
             subject: managed.subject(),
             issuers: self.issuers.clone(),
-            nodes: self.targets(managed).map(|node| node.info.clone()).collect(),
+            // The others can present nothing to a drill alone.
+            nodes: self
+                .targets(managed)
+                .filter(|node| node.info.is_ours())
+                .map(|node| node.info.clone())
+                .collect(),
             sources: sources.collect(),
             revocation: self.config.revocation.limits(),
             clock: Arc::clone(&self.clock),

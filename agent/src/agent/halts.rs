@@ -61,17 +61,25 @@ impl Agent {
 
     fn ordered_nodes(&self, node_id: &str, all: bool) -> Result<Vec<String>, String> {
         let known = || {
-            let mut known: Vec<_> = self.nodes.keys().chain(self.records.halts.keys()).cloned().collect();
+            let ours = self.nodes.iter().filter(|(_, node)| node.info.is_ours()).map(|(id, _)| id);
+            let mut known: Vec<_> = ours.chain(self.records.halts.keys()).cloned().collect();
             known.sort();
             known.dedup();
             known
         };
-        let seen = |id: &str| self.nodes.contains_key(id) || self.records.nodes().any(|(seen, _)| seen == id);
+        let seen = |id: &str| {
+            self.nodes.contains_key(id)
+                || self.records.nodes().any(|(seen, node)| seen == id && !node.foreign)
+        };
+        let foreign = |id: &str| self.nodes.get(id).is_some_and(|node| !node.info.is_ours());
         match (node_id, known().as_slice()) {
             (_, []) if all || node_id.is_empty() => Err("no node is paired".to_owned()),
             (_, known) if all => Ok(known.to_vec()),
             ("", [only]) => Ok(vec![only.clone()]),
             ("", known) => Err(format!("name a node, or --all: {}", known.join(", "))),
+            (id, _) if foreign(id) => {
+                Err(format!("{id} is a server that is not ours: it cannot be halted from here"))
+            }
             (id, _) if seen(id) => Ok(vec![id.to_owned()]),
             (id, known) => Err(format!("no node \"{id}\" was ever paired; paired: {}", known.join(", "))),
         }

@@ -326,7 +326,7 @@ impl Managed {
 
     /// Whether it is for files only; a good part of the certificates of a large agent may be.
     pub(super) fn goes_nowhere(&self) -> bool {
-        self.config.nodes.as_ref().is_some_and(Vec::is_empty)
+        self.config.goes_nowhere()
     }
 
     pub(super) fn is_for(&self, node: &NodeInfo) -> bool {

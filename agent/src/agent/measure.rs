@@ -9,8 +9,9 @@ use sealwire_metrics::Description;
 use sealwire_metrics::{Kind, Metric, PROCESS, ProcessTime, Text};
 use sealwire_proto::v1::{BreakerState, Severity};
 
-use super::Agent;
 use super::managed::Managed;
+use super::{Agent, Connected};
+use crate::delivery::Takes;
 
 /// Takes the labels' values, in the order of the family, and the number.
 type See<'a> = dyn FnMut(&[&str], f64) + 'a;
@@ -55,6 +56,16 @@ impl Scrape<'_> {
 #[allow(clippy::cast_precision_loss)]
 fn number(count: u64) -> f64 {
     count as f64
+}
+
+/// Nodes that tell of themselves.
+fn ours<'a>(scrape: &Scrape<'a>) -> impl Iterator<Item = (&'a String, &'a Connected)> {
+    scrape.agent.nodes.iter().filter(|(_, node)| node.info.is_ours())
+}
+
+/// Targets and clients of the discovery service.
+fn foreign<'a>(scrape: &Scrape<'a>) -> impl Iterator<Item = (&'a String, &'a Connected)> {
+    scrape.agent.nodes.iter().filter(|(_, node)| !node.info.is_ours())
 }
 
 fn size(count: usize) -> f64 {
@@ -192,7 +203,7 @@ const FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         help: "Nodes that are paired",
         labels: &[],
-        read: |scrape, see| see(&[], size(scrape.agent.nodes.len())),
+        read: |scrape, see| see(&[], size(ours(scrape).count())),
     },
     Family {
         name: "sealwire.node.ready",
@@ -201,7 +212,7 @@ const FAMILIES: &[Family] = &[
         help: "1 if a paired node says that it is ready, else 0",
         labels: &["node"],
         read: |scrape, see| {
-            for (id, node) in &scrape.agent.nodes {
+            for (id, node) in ours(scrape) {
                 see(&[id], f64::from(u8::from(node.report.ready)));
             }
         },
@@ -213,7 +224,7 @@ const FAMILIES: &[Family] = &[
         help: "1 if the breaker of a paired node is open or half open, else 0",
         labels: &["node"],
         read: |scrape, see| {
-            for (id, node) in &scrape.agent.nodes {
+            for (id, node) in ours(scrape) {
                 let state = node
                     .report
                     .breaker
@@ -222,6 +233,42 @@ const FAMILIES: &[Family] = &[
                 let open = matches!(state, BreakerState::Open | BreakerState::HalfOpen);
                 see(&[id], f64::from(u8::from(open)));
             }
+        },
+    },
+    Family {
+        name: "sealwire.target.proven",
+        unit: "",
+        kind: Kind::Gauge,
+        help: "1 if a deploy target or a client of the discovery service was seen serving what it should, else 0",
+        labels: &["target", "certificate"],
+        read: |scrape, see| {
+            for (id, node) in foreign(scrape) {
+                let mut tell = |name: &String| {
+                    see(&[id, name], f64::from(u8::from(scrape.agent.is_proven_on(id, name))));
+                };
+                match &node.info.takes {
+                    Takes::Served => {}
+                    Takes::Deployed(name) => tell(name),
+                    // What there is no certificate for is a name of somebody's choice.
+                    Takes::Asked(names) => {
+                        names
+                            .iter()
+                            .filter(|name| scrape.agent.certificates.contains_key(*name))
+                            .for_each(tell);
+                    }
+                }
+            }
+        },
+    },
+    Family {
+        name: "sealwire.target.attempts",
+        unit: "{attempt}",
+        kind: Kind::Counter,
+        help: "What became of certificates on deploy targets and clients of the discovery service: taken, proven, refused, \
+               unproven, unanswered",
+        labels: &["target", "certificate", "outcome"],
+        read: |scrape, see| {
+            scrape.agent.tally.targets().for_each(|(labels, count)| see(&labels, number(count)));
         },
     },
     Family {

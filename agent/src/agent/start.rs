@@ -28,9 +28,11 @@ use crate::alert::{self, AlertError, Alerts};
 use crate::clock::{Clock, ClockWatch, SystemClock};
 use crate::config::{CertificateConfig, Config};
 use crate::delivery::client_roots::{self, ClientRoots, ClientRootsError, LOOK_EVERY};
+use crate::delivery::sds::Sds;
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
+use crate::deploy::{self, Surroundings};
 use crate::issuer::acme::{AcmeIssuer, Challenges, Gate};
 use crate::issuer::internal::{InternalIssuer, Publication};
 use crate::issuer::{IssueError, Issuer};
@@ -174,10 +176,25 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         ack: config.delivery.ack_timeout,
         proof: config.delivery.proof_timeout,
         proof_by: config.delivery.proof,
+        node_looks: true,
     };
     let client_roots = client_roots(config, &tasks)?;
-    let delivery =
-        Delivery::new(limits, desired_receiver, client_roots, event_sender.clone(), Arc::clone(&steps));
+    let certificates = || agent.certificates.values().map(|managed| &*managed.config);
+    let delivery = Delivery::new(
+        limits,
+        desired_receiver.clone(),
+        client_roots,
+        event_sender.clone(),
+        Arc::clone(&steps),
+        deploy::names(certificates()),
+    );
+    let surroundings = Surroundings {
+        desired: desired_receiver,
+        events: event_sender.clone(),
+        steps: Arc::clone(&steps),
+        proof_timeout: config.delivery.proof_timeout,
+    };
+    deploy::start(certificates(), &surroundings, &tasks);
     let refused = move |_| {
         // Counted only; a full queue loses the count, not the refusal.
         let _ = event_sender.try_send(Event::Refused);
@@ -187,6 +204,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let serving = Server::builder()
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(10)))
+        .add_service(Sds::new(delivery.clone()).into_service())
         .add_service(delivery.into_service())
         .serve_with_incoming(incoming);
     servers.spawn(async move { ("delivery", serving.await) });

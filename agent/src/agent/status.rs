@@ -10,7 +10,7 @@ use sealwire_proto::v1::{
 use super::managed::Managed;
 use super::{Agent, Connected, STATUS_PART};
 use crate::delivery::record::Record;
-use crate::delivery::route;
+use crate::delivery::{Takes, route};
 use crate::incident::Incident;
 use crate::lifecycle::{self, Action};
 
@@ -96,7 +96,7 @@ impl Agent {
         if managed.memory.failures > 0 {
             return "failing";
         }
-        if managed.config.nodes.as_ref().is_some_and(Vec::is_empty) {
+        if managed.goes_nowhere() {
             return "stored";
         }
         if self.unproven_on(managed, current.number).is_empty() {
@@ -144,6 +144,23 @@ impl Agent {
         paired.chain(away).collect()
     }
 
+    /// Whether the current generation was seen in service there.
+    pub(super) fn is_proven_on(&self, node_id: &str, name: &str) -> bool {
+        let current = self.certificates.get(name).and_then(|managed| managed.current.as_ref());
+        let record = self.records.of(node_id, name);
+        current.zip(record).is_some_and(|(current, record)| record.serving == current.number)
+    }
+
+    /// A node of ours says so itself; others are when all that goes to them was seen there.
+    fn is_ready(&self, node: &Connected) -> bool {
+        let serves = |name: &String| self.is_proven_on(&node.info.id, name);
+        match &node.info.takes {
+            Takes::Served => node.report.ready,
+            Takes::Asked(names) => names.iter().all(serves),
+            Takes::Deployed(name) => serves(name),
+        }
+    }
+
     fn node(&self, node: &Connected) -> NodeStatus {
         let identifiers = || self.certificates.values().flat_map(|managed| &managed.config.identifiers);
         let uncovered = node
@@ -159,7 +176,7 @@ impl Agent {
             server_names: node.info.server_names.clone(),
             listeners: node.info.listeners.clone(),
             since_ms: node.since.as_millisecond(),
-            ready: node.report.ready,
+            ready: self.is_ready(node),
             sessions: node.report.sessions,
             handshakes: node.report.handshakes,
             handshake_failures: node.report.handshake_failures,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use sealwire_proto::ocsp::Status;
 
+use crate::delivery::Outcome;
 use crate::issuer::IssueError;
 use crate::revocation::crl;
 use crate::revocation::ocsp::Answer;
@@ -21,6 +22,8 @@ pub(super) struct Tally {
     attempts: BTreeMap<(String, &'static str, &'static str), u64>,
     /// By source and outcome.
     checks: BTreeMap<(&'static str, &'static str), u64>,
+    /// By target, certificate, outcome.
+    targets: BTreeMap<(String, String, &'static str), u64>,
 }
 
 impl Tally {
@@ -45,6 +48,33 @@ impl Tally {
             Err(_) => ERROR,
         };
         *self.checks.entry(("ocsp", word)).or_default() += 1;
+    }
+
+    /// A delivery to a server that is not ours came further, or did not.
+    pub(super) fn target(&mut self, target: &str, certificate: &str, outcome: &Outcome) {
+        let word = match outcome {
+            Outcome::Acked { .. } => "taken",
+            Outcome::Proven { .. } => "proven",
+            Outcome::Nacked { .. } => "refused",
+            Outcome::Unproven { .. } => "unproven",
+            Outcome::Unanswered => "unanswered",
+            Outcome::Pushed | Outcome::Prepared { .. } | Outcome::Stapled | Outcome::StapleRefused { .. } => {
+                return;
+            }
+        };
+        *self.targets.entry((target.to_owned(), certificate.to_owned(), word)).or_default() += 1;
+    }
+
+    /// A client that is forgotten has no numbers: pods come back under new names.
+    pub(super) fn retain_targets(&mut self, known: impl Fn(&str) -> bool) {
+        self.targets.retain(|(target, ..), _| known(target));
+    }
+
+    /// Target, certificate, outcome, count.
+    pub(super) fn targets(&self) -> impl Iterator<Item = ([&str; 3], u64)> {
+        self.targets.iter().map(|((target, certificate, outcome), count)| {
+            ([target.as_str(), certificate.as_str(), outcome], *count)
+        })
     }
 
     /// Issuer, work, outcome, count.

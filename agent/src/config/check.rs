@@ -59,6 +59,7 @@ pub(super) fn check(config: &mut Config) -> Checked {
     }
     check_certificates(config)?;
     super::kubernetes::check(config)?;
+    super::deploy::check(config)?;
     super::check_challenge::check(config)
 }
 
@@ -229,6 +230,10 @@ fn normal_identifier(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let base = lower.strip_prefix("*.").unwrap_or(&lower);
     is_dns_name(base).then(|| lower.clone())
+}
+
+pub(super) fn is_identifier(text: &str) -> bool {
+    normal_identifier(text).is_some()
 }
 
 pub(super) fn is_dns_name(text: &str) -> bool {

@@ -7,6 +7,7 @@ mod challenge;
 mod check;
 mod check_challenge;
 mod check_internal;
+mod deploy;
 mod kubernetes;
 mod lifecycle;
 mod revocation;
@@ -28,6 +29,7 @@ pub use self::alerts::{
 pub use self::challenge::{
     ChallengeKind, DnsConfig, DnsType, Http01Config, Propagation, TlsAlpn01Config, TsigAlgorithm,
 };
+pub use self::deploy::{DeployConfig, DeployType};
 pub use crate::keys::KeyType;
 pub use kubernetes::KubernetesConfig;
 pub use lifecycle::{LimitsConfig, MaintenanceConfig};
@@ -361,6 +363,9 @@ pub struct CertificateConfig {
     /// Name of the `[dns.NAME]` for its names; unset: as the issuer says.
     #[serde(default)]
     pub dns: Option<String>,
+    /// `[[certificate.deploy]]`: servers that are not nodes of ours.
+    #[serde(default)]
+    pub deploy: Vec<DeployConfig>,
 }
 
 #[cfg(test)]
@@ -382,7 +387,28 @@ impl CertificateConfig {
             on_revoked: OnRevoked::default(),
             challenges: None,
             dns: None,
+            deploy: Vec::new(),
         }
+    }
+}
+
+impl CertificateConfig {
+    /// Whether it is for files in the store only: no node and no server gets it.
+    #[must_use]
+    pub fn goes_nowhere(&self) -> bool {
+        self.nodes.as_ref().is_some_and(Vec::is_empty) && self.deploy.is_empty()
+    }
+
+    /// Ids of those that must be paired: the nodes that are listed, and the clients of the discovery service.
+    pub fn required_nodes(&self) -> impl Iterator<Item = &String> {
+        let clients = self.deploy.iter().filter(|deploy| deploy.r#type == DeployType::Sds);
+        self.nodes.iter().flatten().chain(clients.map(|client| &client.name))
+    }
+
+    /// Where a client of the discovery service is seen serving it.
+    #[must_use]
+    pub fn sds(&self, client: &str) -> Option<&DeployConfig> {
+        self.deploy.iter().find(|deploy| deploy.r#type == DeployType::Sds && deploy.name == client)
     }
 }
 

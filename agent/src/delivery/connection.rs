@@ -10,8 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use sealwire_proto::v1::{
-    self, AgentMessage, BundleUse, Hello, NackReason, NodeMessage, Rollback, StepKind, agent_message,
-    node_message,
+    self, AgentMessage, BundleUse, Hello, NodeMessage, Rollback, agent_message, node_message,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
@@ -20,9 +19,9 @@ use tonic::{Status, Streaming};
 
 use super::server::Delivery;
 use super::slot::{Digest, Effect, Held, Input, Leaf, Saw, Slot};
-use super::{Bundle, Event, NodeInfo, Outcome, SHADOW_NUMBER, prove, route};
+use super::tell::{Teller, nack_text};
+use super::{Bundle, Event, NodeInfo, Outcome, SHADOW_NUMBER, Takes, prove, route};
 use crate::config::CertificateConfig;
-use crate::steps;
 use orders::Told;
 use shadow::Shadows;
 
@@ -40,6 +39,7 @@ pub(super) struct Connection {
     delivery: Delivery,
     number: u64,
     node: Arc<NodeInfo>,
+    teller: Teller,
     held: BTreeMap<String, Held>,
     slots: BTreeMap<String, Slot>,
     told: Told,
@@ -71,8 +71,10 @@ impl Connection {
             server_names: hello.server_names,
             listeners: hello.listeners,
             proxied: hello.proxied,
+            takes: Takes::Served,
         };
         Self {
+            teller: Teller::new(node.id.clone(), delivery.events.clone(), Arc::clone(&delivery.steps)),
             number: delivery.connections.fetch_add(1, Ordering::Relaxed),
             delivery,
             node: Arc::new(node),
@@ -254,7 +256,8 @@ impl Connection {
                 Effect::Staple { generation } => self.staple(certificate, generation).await?,
                 Effect::Probe { generation } => self.probe(certificate, generation),
                 Effect::Report { generation, outcome } => {
-                    self.report(certificate, generation, outcome, now).await?;
+                    let told = self.teller.report(certificate, generation, outcome, now).await;
+                    told.map_err(|_| Closed)?;
                 }
                 Effect::Disconnect => {
                     tracing::warn!(node = self.node.id, certificate, "no answer to a push: closing");
@@ -326,27 +329,6 @@ impl Connection {
         });
     }
 
-    async fn report(
-        &self,
-        certificate: &str,
-        generation: u64,
-        outcome: Outcome,
-        at: Instant,
-    ) -> Result<(), Closed> {
-        self.record(certificate, generation, &outcome, at);
-        let (node_id, certificate) = (self.node.id.clone(), certificate.to_owned());
-        self.tell(Event::Delivery { node_id, certificate, generation, outcome }).await
-    }
-
-    /// Into the live record. What was pushed was handed over from the instant at which that was decided.
-    fn record(&self, certificate: &str, generation: u64, outcome: &Outcome, at: Instant) {
-        if let Some(step) = step_of(outcome) {
-            let node_id = self.node.id.clone();
-            let event = steps::Event { certificate: certificate.to_owned(), generation, node_id, ..step };
-            self.delivery.steps.record_at(event, at);
-        }
-    }
-
     async fn tell(&self, event: Event) -> Result<(), Closed> {
         self.delivery.events.send(event).await.map_err(|_| Closed)
     }
@@ -360,35 +342,6 @@ fn saw(serving: v1::Serving) -> Result<Saw, String> {
     let leaf = serving.leaf_sha256.try_into().map_err(|_| "it told no SHA-256".to_owned())?;
     let took = std::time::Duration::from_micros(serving.handshake_micros);
     Ok(Saw { leaf, staple: serving.staple_sha256.try_into().ok(), took })
-}
-
-/// What an outcome is in the live record.
-fn step_of(outcome: &Outcome) -> Option<steps::Event> {
-    let step = |kind, detail| steps::Event { kind, detail, ..steps::Event::default() };
-    let millis = |micros: u64| micros as f64 / 1000.0;
-    match outcome {
-        Outcome::Pushed => Some(step(StepKind::Pushed, String::new())),
-        &Outcome::Prepared { validate_micros } => {
-            let detail = format!("validated in {:.2} ms, held", millis(validate_micros));
-            Some(steps::Event { validate_micros, ..step(StepKind::Prepared, detail) })
-        }
-        &Outcome::Acked { validate_micros, swap_micros } => {
-            let (validated, swapped) = (millis(validate_micros), millis(swap_micros));
-            let detail = format!("validated in {validated:.2} ms, swapped in {swapped:.2} ms");
-            Some(steps::Event { validate_micros, swap_micros, ..step(StepKind::Acked, detail) })
-        }
-        Outcome::Nacked { reason, detail } => Some(step(StepKind::Nacked, nack_text(*reason, detail))),
-        Outcome::Proven { detail } => Some(step(StepKind::Proven, detail.clone())),
-        Outcome::Stapled => Some(step(StepKind::Stapled, "a handshake saw the staple".to_owned())),
-        // What follows from these is the agent's to say.
-        Outcome::Unproven { .. } | Outcome::Unanswered | Outcome::StapleRefused { .. } => None,
-    }
-}
-
-/// A refusal in one line.
-#[must_use]
-pub fn nack_text(reason: NackReason, detail: &str) -> String {
-    format!("{}: {detail}", reason.as_str_name())
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -10,13 +10,15 @@ pub mod hello;
 pub mod prove;
 pub mod record;
 pub mod route;
+pub mod sds;
 pub mod server;
 pub mod slot;
 pub mod swap;
+pub mod tell;
 
-pub use connection::nack_text;
+pub use tell::nack_text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -202,6 +204,27 @@ pub struct NodeInfo {
     pub listeners: Vec<String>,
     /// Those of them that want a PROXY protocol header first.
     pub proxied: Vec<String>,
+    /// Which certificates go to it.
+    pub takes: Takes,
+}
+
+/// How it is known which certificates go to a node, and so what kind of node it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// By the names that it must serve: a node of ours.
+    Served,
+    /// It asks for them by their own names: a client of the discovery service.
+    Asked(BTreeSet<String>),
+    /// One: a target of the configuration.
+    Deployed(String),
+}
+
+impl NodeInfo {
+    /// Whether it speaks our protocol: it can be halted, tells of itself, holds shadows and confirms roots.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.takes == Takes::Served
+    }
 }
 
 /// What became of a delivery.

@@ -26,6 +26,9 @@ pub struct Records {
 pub struct NodeRecord {
     /// When it was last connected or disconnected.
     pub seen_at: Timestamp,
+    /// Whether it is a server that is not ours: a target, or a client of the discovery service.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
     /// By name of the certificate.
     pub certificates: BTreeMap<String, Record>,
 }
@@ -76,8 +79,9 @@ impl Records {
     }
 
     /// Notes that a node is (or was) there, and forgets those long gone, except who is `connected`.
-    pub fn seen(&mut self, node_id: &str, now: Timestamp, connected: impl Fn(&str) -> bool) {
-        self.nodes.entry(node_id.to_owned()).or_insert_with(|| NodeRecord::new(now)).seen_at = now;
+    pub fn seen(&mut self, node_id: &str, foreign: bool, now: Timestamp, connected: impl Fn(&str) -> bool) {
+        let node = self.nodes.entry(node_id.to_owned()).or_insert_with(|| NodeRecord::new(now));
+        (node.seen_at, node.foreign) = (now, foreign);
         self.nodes.retain(|id, node| connected(id) || now.duration_since(node.seen_at) <= FORGOTTEN_AFTER);
     }
 
@@ -129,7 +133,7 @@ impl Records {
 
 impl NodeRecord {
     fn new(seen_at: Timestamp) -> Self {
-        Self { seen_at, certificates: BTreeMap::new() }
+        Self { seen_at, foreign: false, certificates: BTreeMap::new() }
     }
 }
 
@@ -159,9 +163,9 @@ mod tests {
     fn nodes_long_gone_are_forgotten() {
         let day = |days: i64| Timestamp::from_second(days * 86400).unwrap();
         let mut records = Records::default();
-        records.seen("old", day(0), |_| false);
-        records.seen("steady", day(0), |_| false);
-        records.seen("new", day(8), |id| id == "steady");
+        records.seen("old", false, day(0), |_| false);
+        records.seen("steady", false, day(0), |_| false);
+        records.seen("new", false, day(8), |id| id == "steady");
         let ids: Vec<_> = records.nodes().map(|(id, _)| id.to_owned()).collect();
         assert_eq!(ids, ["new", "steady"]);
     }

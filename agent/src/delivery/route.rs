@@ -1,6 +1,6 @@
 //! Which certificate goes to which node.
 
-use super::NodeInfo;
+use super::{NodeInfo, Takes};
 use crate::config::CertificateConfig;
 
 /// Whether a configured identifier covers a name: the same name, the same wildcard, or a wildcard one label
@@ -16,13 +16,19 @@ pub fn covers(identifier: &str, name: &str) -> bool {
     label != "*" && !label.is_empty() && rest.eq_ignore_ascii_case(parent)
 }
 
-/// Whether a certificate goes to a node: by the list if there is one, else by the names it must serve.
+/// Whether a certificate goes to a node: by the list if there is one, else by the names it must serve. Who asks for
+/// it by its own name gets it unless there is a list without that node.
 #[must_use]
 pub fn goes_to(certificate: &CertificateConfig, node: &NodeInfo) -> bool {
     let wanted = |name: &String| certificate.identifiers.iter().any(|identifier| covers(identifier, name));
-    match &certificate.nodes {
-        Some(nodes) => nodes.contains(&node.id),
-        None => node.server_names.iter().any(wanted),
+    match (&node.takes, &certificate.nodes) {
+        (Takes::Deployed(name), _) => *name == certificate.name,
+        (Takes::Asked(names), nodes) => {
+            let listed = nodes.as_ref().is_none_or(|nodes| nodes.contains(&node.id));
+            names.contains(&certificate.name) && (listed || certificate.sds(&node.id).is_some())
+        }
+        (Takes::Served, Some(nodes)) => nodes.contains(&node.id),
+        (Takes::Served, None) => node.server_names.iter().any(wanted),
     }
 }
 
@@ -50,6 +56,7 @@ mod tests {
             server_names: names.iter().map(|name| (*name).to_owned()).collect(),
             listeners: vec![],
             proxied: vec![],
+            takes: Takes::Served,
         }
     }
 
@@ -77,6 +84,27 @@ mod tests {
         assert!(!goes_to(&certificate(None), &node(&["b.example"])));
         assert!(goes_to(&certificate(Some(list(&["n1"]))), &node(&["b.example"])));
         assert!(!goes_to(&certificate(Some(vec![])), &node(&["a.example"])));
+    }
+
+    #[test]
+    fn who_asks_by_name_gets_it_unless_the_list_says_no() {
+        let asks = |name: &str| NodeInfo { takes: Takes::Asked([name.to_owned()].into()), ..node(&[]) };
+        let mut certificate = CertificateConfig::new("web", &["a.example"]);
+        assert!(goes_to(&certificate, &asks("web")));
+        assert!(!goes_to(&certificate, &asks("api")));
+        certificate.nodes = Some(list(&["n2"]));
+        assert!(!goes_to(&certificate, &asks("web")));
+        certificate.nodes = Some(list(&["n1"]));
+        assert!(goes_to(&certificate, &asks("web")));
+    }
+
+    #[test]
+    fn a_target_gets_its_certificate_and_no_other() {
+        let target = NodeInfo { takes: Takes::Deployed("web".to_owned()), ..node(&["a.example"]) };
+        let mut certificate = CertificateConfig::new("web", &["a.example"]);
+        certificate.nodes = Some(vec![]);
+        assert!(goes_to(&certificate, &target));
+        assert!(!goes_to(&CertificateConfig::new("other", &["a.example"]), &target));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The delivery socket: nodes dial, say who they are, and get a task each (`connection.rs`).
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -34,6 +35,8 @@ pub struct Delivery {
     pub(super) client_roots: watch::Receiver<ClientRoots>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) steps: Arc<Steps>,
+    /// Names of deploy targets: who dials is somebody else.
+    reserved: Arc<BTreeSet<String>>,
     places: Arc<Semaphore>,
     pub(super) connections: Arc<AtomicU64>,
 }
@@ -47,9 +50,24 @@ impl Delivery {
         client_roots: watch::Receiver<ClientRoots>,
         events: mpsc::Sender<Event>,
         steps: Arc<Steps>,
+        reserved: BTreeSet<String>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(MAX_NODES));
-        Self { limits, desired, client_roots, events, steps, places, connections: Arc::default() }
+        let (reserved, connections) = (Arc::new(reserved), Arc::default());
+        Self { limits, desired, client_roots, events, steps, reserved, places, connections }
+    }
+
+    /// Refuses a peer that calls itself as a deploy target is called.
+    ///
+    /// # Errors
+    /// What to do about it.
+    pub(super) fn check_id(&self, id: &str) -> Result<(), Status> {
+        if !self.reserved.contains(id) {
+            return Ok(());
+        }
+        Err(Status::already_exists(format!(
+            "{id} is the name of a [[certificate.deploy]] of this agent: give the node another id"
+        )))
     }
 
     /// For tonic's router, with limits on what a peer may send.
@@ -77,7 +95,11 @@ impl DeliveryService for Delivery {
         let delivery = self.clone();
         // The answer to the call must not wait for the Hello: the node sends it on this very stream.
         tokio::spawn(async move {
-            let refusal = match tokio::time::timeout(HELLO_TIMEOUT, hello(&mut inbound)).await {
+            let hello = async {
+                let hello = hello(&mut inbound).await?;
+                delivery.check_id(&hello.node_id).map(|()| hello)
+            };
+            let refusal = match tokio::time::timeout(HELLO_TIMEOUT, hello).await {
                 Ok(Ok(hello)) => return Connection::new(delivery, hello, outbound, place).run(inbound).await,
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded("no Hello within 10 s"),

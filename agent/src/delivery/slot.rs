@@ -126,13 +126,7 @@ impl Slot {
         let generation = leaf.generation;
         if self.held == Some(leaf) {
             // The node has it already (one of us restarted, or it refused what came after): only look.
-            return match self.limits.proof_by {
-                ProofBy::Agent => {
-                    self.phase = Phase::Acked { since: now, probe: Probe::Running, error: None };
-                    vec![Effect::Probe { generation }]
-                }
-                ProofBy::Node => self.proven(generation, "held by the node, by its word".to_owned()),
-            };
+            return self.look_for(generation, now);
         }
         if let Some(ready) = self.preparing.take_if(|preparing| preparing.is_ready(leaf)) {
             self.phase = Phase::Pushed { since: now, staple: ready.staple() };
@@ -175,7 +169,21 @@ impl Slot {
         // With another leaf goes another staple, and one that came meanwhile was not in the bundle.
         self.stapling.swapped(staple);
         effects.extend(self.want_staple(self.stapling.wanted(), now));
+        if !self.limits.node_looks {
+            effects.extend(self.look_for(generation, now));
+        }
         effects
+    }
+
+    /// The node has it, by its word: what counts comes next.
+    fn look_for(&mut self, generation: u64, now: Instant) -> Vec<Effect> {
+        match self.limits.proof_by {
+            ProofBy::Agent => {
+                self.phase = Phase::Acked { since: now, probe: Probe::Running, error: None };
+                vec![Effect::Probe { generation }]
+            }
+            ProofBy::Node => self.proven(generation, "held by the node, by its word".to_owned()),
+        }
     }
 
     fn nacked(&mut self, generation: u64, reason: NackReason, detail: String, now: Instant) -> Vec<Effect> {

@@ -5,8 +5,12 @@ use sealwire_proto::v1::NackReason;
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { ack: Duration::from_secs(10), proof: Duration::from_secs(10), proof_by: ProofBy::Agent };
+const LIMITS: Limits = Limits {
+    ack: Duration::from_secs(10),
+    proof: Duration::from_secs(10),
+    proof_by: ProofBy::Agent,
+    node_looks: true,
+};
 
 fn leaf(generation: u64) -> Leaf {
     Leaf { generation, sha256: [generation as u8; 32] }
@@ -138,6 +142,19 @@ fn peer_defect_10_a_failed_handshake_is_repeated_until_the_limit_and_then_now_an
     now = slot.deadline().unwrap();
     assert_eq!(slot.on(Input::Tick, now), [Effect::Probe { generation: 1 }]);
     assert!(proven(&slot.on(agent_saw(1), now)), "a late proof is a proof");
+}
+
+#[test]
+fn the_agent_looks_at_once_at_nodes_that_do_not_look_themselves() {
+    let now = Instant::now();
+    let mut slot = Slot::new(Limits { node_looks: false, ..LIMITS }, None);
+    slot.on(desire(leaf(1)), now);
+    assert_eq!(slot.on(ack(1), now).last(), Some(&Effect::Probe { generation: 1 }));
+    assert!(proven(&slot.on(agent_saw(1), now)));
+    let by_word = Limits { node_looks: false, proof_by: ProofBy::Node, ..LIMITS };
+    let mut slot = Slot::new(by_word, None);
+    slot.on(desire(leaf(1)), now);
+    assert!(proven(&slot.on(ack(1), now)));
 }
 
 #[test]

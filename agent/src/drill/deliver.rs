@@ -19,7 +19,7 @@ impl Drill {
     pub(super) async fn deliver(&self, bundle: Bundle) -> Result<String, String> {
         let nodes = &self.facts.nodes;
         if nodes.is_empty() {
-            let why = if self.facts.config.nodes.as_ref().is_some_and(Vec::is_empty) {
+            let why = if self.facts.config.goes_nowhere() {
                 "it goes to no node: delivery was not rehearsed"
             } else {
                 "no node that it goes to is paired: delivery was not rehearsed"

@@ -188,6 +188,28 @@ pub fn pem_of(chain: &[CertificateDer<'_>]) -> String {
     text
 }
 
+/// PEM text of a key in PKCS#8 (RFC 5958), wiped on drop.
+#[must_use]
+pub(crate) fn key_pem_of(pkcs8: &[u8]) -> Zeroizing<String> {
+    const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
+    const END: &str = "-----END PRIVATE KEY-----\n";
+    let body = Zeroizing::new(base64_of(pkcs8));
+    let length = BEGIN.len() + body.len() + body.len().div_ceil(64) + END.len();
+    // At once as large as it gets: nothing is left behind in a smaller buffer.
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    text.push_str(BEGIN);
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        // Base64 is ASCII.
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str(END);
+    text
+}
+
 fn base64_of(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)

@@ -35,8 +35,10 @@ pub use crate::lifecycle::{Failure, Memory, Quarantine};
 use chain::Aboves;
 pub use chain::Chain;
 pub use durable::StoreError;
-pub(crate) use generation::chain_from_pem;
+#[cfg(test)]
+pub(crate) use generation::key_from_pem;
 pub use generation::{Generation, Metadata, New, pem_of};
+pub(crate) use generation::{chain_from_pem, key_pem_of};
 pub(crate) use glance::Glance;
 pub use history::HistoryEntry;
 pub use journal::Journal;

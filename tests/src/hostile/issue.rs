@@ -2,8 +2,9 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
-    CertifiedIssuer, CrlDistributionPoint, CrlIssuingDistributionPoint, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType, SerialNumber,
+    CertifiedIssuer, CrlDistributionPoint, CrlIssuingDistributionPoint, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -25,7 +26,13 @@ pub enum Leaf {
     Expired,
     /// Valid from tomorrow on.
     NotYetValid,
+    /// It must be served with an OCSP response (RFC 7633), and names nobody who would give one.
+    MustStaple,
 }
+
+/// `id-pe-tlsfeature`, and in it `status_request` (RFC 7633 section 4).
+const TLS_FEATURE: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
+const STATUS_REQUEST: [u8; 5] = [0x30, 3, 2, 1, 5];
 
 /// What the leaves, and the intermediate above them, name.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +145,10 @@ impl Signer {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         params.crl_distribution_points = points(&self.leaf_crls);
+        if *how == Leaf::MustStaple {
+            let feature = CustomExtension::from_oid_content(TLS_FEATURE, STATUS_REQUEST.to_vec());
+            params.custom_extensions.push(feature);
+        }
         if *how == Leaf::OtherNames {
             params.subject_alt_names = vec![SanType::DnsName("other.test".try_into()?)];
         }

@@ -68,6 +68,8 @@ pub struct Limits {
     pub proof: Duration,
     /// Whose handshake counts.
     pub proof_by: ProofBy,
+    /// Whether the node does a handshake of its own after a swap, before which the agent need not look.
+    pub node_looks: bool,
 }
 
 /// What happened.
