@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::End;
 use super::commands::Commands;
+use super::line::Line;
 use super::rate::{Allowance, Rate};
 use super::timers::{Due, Timers};
 use super::tokens::Checked;
-use super::wire::{Heard, Wire};
+use super::wire::Heard;
 use super::work::Outcome;
 use crate::guard::Gate;
 use crate::outbound::{Frame, Next, Outbound, Taken};
@@ -36,7 +37,7 @@ const CONTROL_FRAMES: u32 = 10;
 /// A session while it is served.
 pub(super) struct Session<'a, S> {
     pub(super) node: &'a Arc<Node>,
-    pub(super) wire: &'a mut Wire<S>,
+    pub(super) line: &'a Line<S>,
     pub(super) outbound: &'a Arc<Outbound>,
     pub(super) commands: &'a mut Commands,
     pub(super) entry: &'a Arc<Entry>,
@@ -135,7 +136,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     where
         F: Future<Output = (watch::Receiver<Gate>, Word)>,
     {
-        let (wire, outbound, commands) = (&mut *self.wire, self.outbound, &mut *self.commands);
+        let (line, outbound, commands) = (self.line, self.outbound, &mut *self.commands);
         // Whose `connect` is being decided is not late with it, and not heard.
         let (connected, deciding) = (commands.is_connected(), commands.is_deciding());
         course.timers.decides(deciding);
@@ -149,7 +150,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             }
             // Before the traffic, which may never end.
             let now = Instant::now();
-            if course.timers.next(config, connected, wire.begun()) <= now {
+            if course.timers.next(config, connected, line.wire().begun()) <= now {
                 return Poll::Ready(Turn::Due);
             }
             if let Poll::Ready(checked) = commands.poll_checked(cx) {
@@ -163,7 +164,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                     continue;
                 }
                 if listens {
-                    if let Poll::Ready(heard) = wire.poll_next(cx) {
+                    if let Poll::Ready(heard) = line.wire().poll_next(cx) {
                         return Poll::Ready(Turn::Heard(heard));
                     }
                 } else if let Poll::Ready(next) = outbound.poll_next(cx, guard.is_open()) {
@@ -171,7 +172,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 }
             }
             // A message may have begun just now. A timer that goes off too early costs less than moving it each time.
-            let next = course.timers.next(config, connected, wire.begun());
+            let next = course.timers.next(config, connected, line.wire().begun());
             if next < sleep.deadline() || sleep.deadline() <= now {
                 sleep.as_mut().reset(next);
             }
@@ -232,11 +233,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     /// Writes what waited.
     async fn write(&mut self, mut taken: Taken<'_>, sleep: Pin<&mut Sleep>) -> Result<(), End> {
         let frames = std::mem::take(&mut taken.frames);
-        let (count, synced) = (frames.len(), frames.iter().any(|frame| frame.is_publication));
         self.say(frames, sleep).await?;
-        let bytes = taken.written();
-        self.tally.sent(&self.node.counters, count, bytes);
-        self.entry.told(Timestamp::now(), count, bytes, synced);
+        let (messages, bytes) = taken.written(Timestamp::now());
+        self.node.counters.sent(messages, bytes);
         // What waited for these answers to be taken.
         self.commands.advance();
         Ok(())
@@ -245,12 +244,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     /// Writes frames, and what the library has queued, and flushes once. Meanwhile nothing is read: who does not take
     /// answers may not ask.
     async fn say(&mut self, mut frames: VecDeque<Frame>, mut sleep: Pin<&mut Sleep>) -> Result<(), End> {
-        let (wire, outbound) = (&mut *self.wire, self.outbound);
+        let (line, outbound) = (self.line, self.outbound);
         let limit = self.node.config.session.write_timeout;
         let is_text = self.commands.framing.is_text();
         // The bytes that the connection had taken when the timer began.
         let mut taken = None;
         let written = poll_fn(|cx| {
+            let mut wire = line.wire();
             if let Poll::Ready(written) = wire.poll_write(cx, &mut frames, is_text) {
                 return Poll::Ready(Some(written));
             }
@@ -280,7 +280,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     fn due(&mut self, course: &mut Course) -> Result<(), End> {
         let (config, connected) = (&self.node.config.session, self.commands.is_connected());
-        match course.timers.due(config, connected, self.wire.begun(), Instant::now()) {
+        let begun = self.line.wire().begun();
+        match course.timers.due(config, connected, begun, Instant::now()) {
             None => {}
             Some(Due::Ping) => {
                 self.outbound.push(self.commands.framing.ping());
