@@ -38,6 +38,7 @@ mod readiness;
 mod registry;
 mod service;
 mod session;
+mod socket;
 pub mod telemetry;
 mod tenant;
 #[cfg(feature = "testing")]

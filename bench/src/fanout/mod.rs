@@ -2,6 +2,7 @@
 //! by one process that does as little as it can.
 
 mod asker;
+mod bare;
 mod client;
 mod crowd;
 mod frames;
@@ -15,6 +16,7 @@ mod storm;
 mod table;
 mod tongue;
 
+pub use bare::serve as serve_bare;
 pub use map::{Map, NAMESPACES as MAP_NAMESPACES, map};
 pub use peers::{Peer, Server};
 pub use stage::{Run, Shape, Stage};

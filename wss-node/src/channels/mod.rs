@@ -13,6 +13,7 @@ mod join;
 mod namespace;
 mod room;
 mod subscriber;
+mod writers;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
