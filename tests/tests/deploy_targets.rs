@@ -135,7 +135,7 @@ async fn nginx_has_it_once_it_is_up_and_keeps_what_was_good() {
     assert!(told.nack_detail.contains("(`reload`)") && told.nack_detail.contains("attempt "), "{told:?}");
     let status = tokio::task::block_in_place(|| world.run(["status"]));
     assert!(status.out.contains("! web: edge refused generation 1: INTERNAL: "), "{status:?}");
-    agent.line("a target does not serve what it should", PATIENCE);
+    let _told = agent.line("a target does not serve what it should", PATIENCE);
     let _running = nginx.start();
     let web = serves(&world, public(&world), 1).await;
     assert_eq!((web.deliveries[0].nacked, web.quarantined_generation), (0, 0), "{web:?}");

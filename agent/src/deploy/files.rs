@@ -1,8 +1,11 @@
 //! Files, and programs of the operator's around them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use sealwire_proto::validate::LeafFacts;
+use tokio::sync::Semaphore;
 
 use super::Target;
 use super::directory::{Before, Directory};
@@ -21,10 +24,14 @@ pub(super) struct Files {
 
 impl Files {
     /// `None` for a configuration that was not checked.
-    pub(super) fn new(certificate: &CertificateConfig, deploy: &DeployConfig) -> Option<Self> {
+    pub(super) fn new(
+        certificate: &CertificateConfig,
+        deploy: &DeployConfig,
+        turns: &Arc<Semaphore>,
+    ) -> Option<Self> {
         Some(Self {
             directory: Directory::new(deploy.directory.clone()?, deploy.gid),
-            programs: Programs::new(certificate, deploy.timeout),
+            programs: Programs::new(certificate, deploy.timeout, Arc::clone(turns)),
             pre: deploy.pre.clone().unwrap_or_default(),
             deploy: deploy.deploy.clone().unwrap_or_default(),
             post: deploy.post.clone().unwrap_or_default(),

@@ -33,7 +33,7 @@ impl Fixture {
 
     fn target(&self) -> Files {
         let certificate = CertificateConfig::new("web", &["a.example", "b.example"]);
-        Files::new(&certificate, &self.config).unwrap()
+        Files::new(&certificate, &self.config, &Arc::new(Semaphore::new(1))).unwrap()
     }
 
     /// What the hooks have written.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CertificateConfig, DeployConfig, DeployType};
@@ -54,9 +54,22 @@ pub struct Surroundings {
     pub proof_timeout: std::time::Duration,
 }
 
-/// HAProxy has one transaction at a time for all its certificates: one turn for each socket.
-#[derive(Debug, Default)]
-struct Turns(BTreeMap<PathBuf, Arc<Mutex<()>>>);
+/// Programs of all targets at the same time: a thousand certificates do not start a thousand of them.
+const MAX_PROGRAMS: usize = 8;
+
+/// What targets wait for.
+#[derive(Debug)]
+struct Turns {
+    /// HAProxy has one transaction at a time for all its certificates: one turn for each socket.
+    sockets: BTreeMap<PathBuf, Arc<Mutex<()>>>,
+    programs: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { sockets: BTreeMap::new(), programs: Arc::new(Semaphore::new(MAX_PROGRAMS)) }
+    }
+}
 
 /// Names of targets: no node that dials may call itself so.
 #[must_use]
@@ -92,10 +105,10 @@ fn target(
     turns: &mut Turns,
 ) -> Option<Arc<dyn Target>> {
     Some(match deploy.r#type {
-        DeployType::Files => Arc::new(files::Files::new(certificate, deploy)?),
-        DeployType::Nginx => Arc::new(nginx::Nginx::new(certificate, deploy)?),
+        DeployType::Files => Arc::new(files::Files::new(certificate, deploy, &turns.programs)?),
+        DeployType::Nginx => Arc::new(nginx::Nginx::new(certificate, deploy, &turns.programs)?),
         DeployType::Haproxy => {
-            let turn = turns.0.entry(deploy.socket.clone()?).or_default();
+            let turn = turns.sockets.entry(deploy.socket.clone()?).or_default();
             Arc::new(haproxy::Haproxy::new(deploy, Arc::clone(turn))?)
         }
         DeployType::Sds => return None,

@@ -1,9 +1,11 @@
 //! nginx: files that it judges itself before it is told to read them again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::Target;
 use super::directory::Directory;
@@ -30,14 +32,18 @@ pub(super) struct Nginx {
 
 impl Nginx {
     /// `None` for a configuration that was not checked.
-    pub(super) fn new(certificate: &CertificateConfig, deploy: &DeployConfig) -> Option<Self> {
+    pub(super) fn new(
+        certificate: &CertificateConfig,
+        deploy: &DeployConfig,
+        turns: &Arc<Semaphore>,
+    ) -> Option<Self> {
         let reload = match (&deploy.reload, &deploy.signal_file) {
             (Some(program), _) => Reload::Program(program.clone()),
             (None, file) => Reload::Signal(file.clone()?),
         };
         Some(Self {
             directory: Directory::new(deploy.directory.clone()?, deploy.gid),
-            programs: Programs::new(certificate, deploy.timeout),
+            programs: Programs::new(certificate, deploy.timeout, Arc::clone(turns)),
             test: deploy.test.clone().unwrap_or_default(),
             reload,
         })

@@ -1,9 +1,11 @@
 //! Hooks and reloads: what they are told, how long they may take, and what of their output is kept.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 
 use crate::config::CertificateConfig;
 use crate::outgoing::one_line;
@@ -40,15 +42,17 @@ impl Told {
 
 /// The programs of one target.
 pub(super) struct Programs {
-    pub(super) certificate: String,
-    pub(super) identifiers: Vec<String>,
-    pub(super) timeout: Duration,
+    certificate: String,
+    identifiers: Vec<String>,
+    timeout: Duration,
+    turns: Arc<Semaphore>,
 }
 
 impl Programs {
-    pub(super) fn new(certificate: &CertificateConfig, timeout: Duration) -> Self {
+    /// They wait for each other at `turns`, which is shared by all targets.
+    pub(super) fn new(certificate: &CertificateConfig, timeout: Duration, turns: Arc<Semaphore>) -> Self {
         let CertificateConfig { name, identifiers, .. } = certificate;
-        Self { certificate: name.clone(), identifiers: identifiers.clone(), timeout }
+        Self { certificate: name.clone(), identifiers: identifiers.clone(), timeout, turns }
     }
 
     /// Runs one to its end; `what` is its key in the configuration. Its environment is what it is told, and `PATH`:
@@ -65,6 +69,7 @@ impl Programs {
         let Told(told) = Told::new(&self.certificate, &self.identifiers, generation, live);
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("PATH", path).envs(told);
+        let _turn = self.turns.acquire().await;
         let running = program::run(&mut command, Keep::All(MAX_OUTPUT_BYTES));
         let ran = match tokio::time::timeout(self.timeout, running).await {
             Ok(Ok(ran)) => ran,

@@ -167,7 +167,9 @@ impl Deployment {
                     }
                     Effect::Probe { generation } => self.probe(generation),
                     Effect::Report { generation, outcome } => self.report(generation, outcome, now).await?,
-                    Effect::Discard { .. } | Effect::Staple { .. } | Effect::Disconnect => {}
+                    // It was not answered in a time in which it always is: from the beginning.
+                    Effect::Disconnect => self.again = Some(now),
+                    Effect::Discard { .. } | Effect::Staple { .. } => {}
                 }
             }
         }
