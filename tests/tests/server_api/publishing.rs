@@ -90,7 +90,9 @@ async fn what_is_published_has_its_place_and_reaches_clients() {
         ("publish", json!({"channel": "nowhere:1", "data": 1}), 102),
         ("broadcast", json!({"channels": [], "data": 1}), 107),
         ("history", json!({"channel": "bare:1", "limit": 1}), 108),
-        ("history_remove", json!({"channel": "news"}), 108),
+        ("history_remove", json!({"channel": "bare:1"}), 108),
+        ("history_remove", json!({"channel": "board:1"}), 108),
+        ("history_remove", json!({"channel": "nowhere:1"}), 102),
         ("presence", json!({"channel": "last:1"}), 108),
         ("rpc", json!({"method": "x"}), 104),
         ("channels", json!({"pattern": "[a"}), 107),
@@ -98,4 +100,27 @@ async fn what_is_published_has_its_place_and_reaches_clients() {
         assert_eq!(scene.error(method, body.clone()).await, code, "{method} {body}");
     }
     assert!(scene.metric("wss_node_api_calls_total{method=\"publish\",outcome=\"conflict\"} 3").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_history_is_gone_and_its_subscribers_are_told() {
+    let scene = Scene::open("").await;
+    let (mut session, _) = scene.session().await;
+    session.subscribe("news").await.unwrap();
+    for channel in ["news", "last:1"] {
+        let first = scene.result("publish", json!({"channel": channel, "data": 1})).await;
+        assert_eq!(scene.result("history_remove", json!({"channel": channel})).await, json!({}));
+        let all = scene.result("history", json!({"channel": channel, "limit": -1})).await;
+        assert_eq!((&all["publications"], &all["offset"]), (&json!([]), &json!(0)), "{channel}");
+        assert_ne!(all["epoch"], first["epoch"]);
+        let since = json!({"channel": channel, "limit": 1, "since": first});
+        assert_eq!(scene.error("history", since).await, 112);
+        let next = scene.result("publish", json!({"channel": channel, "data": 2})).await;
+        assert_eq!((&next["offset"], &next["epoch"]), (&json!(1), &all["epoch"]), "{channel}");
+    }
+    assert_eq!(publication(&mut session).await["data"], 1);
+    let told = session.next().await.unwrap();
+    assert_eq!(told["push"]["unsubscribe"]["code"], 2500, "{told}");
+    let audit = std::fs::read_to_string(scene.world().path("audit.jsonl")).unwrap();
+    assert!(audit.contains("history_removed") && audit.contains("of last:1, by the API for 127."), "{audit}");
 }
