@@ -94,11 +94,17 @@ async fn both_sides_show_certificates_or_it_is_told_what_is_wrong() {
 struct Operator {
     operator: KeyPair,
     account: KeyPair,
+    /// The servers' own.
+    system: KeyPair,
 }
 
 impl Operator {
     fn new() -> Self {
-        Self { operator: KeyPair::new_operator(), account: KeyPair::new_account() }
+        Self {
+            operator: KeyPair::new_operator(),
+            account: KeyPair::new_account(),
+            system: KeyPair::new_account(),
+        }
     }
 
     /// A JWT about a key.
@@ -118,14 +124,23 @@ impl Operator {
     /// For the configuration of a server.
     fn lines(&self) -> String {
         let operator = Self::token(&self.operator, &self.operator, json!({ "type": "operator" }));
-        let limits = json!({
+        let mut limits = json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
-            "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+            "leaf": -1,
         });
-        let account =
-            Self::token(&self.operator, &self.account, json!({ "type": "account", "limits": limits }));
-        let name = self.account.public_key();
-        format!("operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {name}: {account} }}\n")
+        let of = |key, limits: &Value| {
+            Self::token(&self.operator, key, json!({ "type": "account", "limits": limits }))
+        };
+        let system = of(&self.system, &limits);
+        for limit in ["mem_storage", "disk_storage", "streams", "consumer"] {
+            limits[limit] = (-1).into();
+        }
+        let account = of(&self.account, &limits);
+        let (name, servers) = (self.account.public_key(), self.system.public_key());
+        format!(
+            "operator: {operator}\nsystem_account: {servers}\nresolver: MEMORY\n\
+             resolver_preload: {{ {name}: {account}, {servers}: {system} }}\n"
+        )
     }
 
     /// A `.creds` file with these rights; `None`: all.
