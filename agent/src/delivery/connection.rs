@@ -20,7 +20,7 @@ use tonic::{Status, Streaming};
 use super::server::Delivery;
 use super::slot::{Digest, Effect, Held, Input, Leaf, Saw, Slot};
 use super::tell::{Teller, nack_text};
-use super::{Bundle, Event, NodeInfo, Outcome, SHADOW_NUMBER, Takes, prove, route};
+use super::{Bundle, Event, NodeInfo, Outcome, SHADOW_NUMBER, Takes, prove, route, until};
 use crate::config::CertificateConfig;
 use orders::Told;
 use shadow::Shadows;
@@ -342,11 +342,4 @@ fn saw(serving: v1::Serving) -> Result<Saw, String> {
     let leaf = serving.leaf_sha256.try_into().map_err(|_| "it told no SHA-256".to_owned())?;
     let took = std::time::Duration::from_micros(serving.handshake_micros);
     Ok(Saw { leaf, staple: serving.staple_sha256.try_into().ok(), took })
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }

@@ -330,3 +330,11 @@ pub enum Event {
     /// A peer was refused by the allow list.
     Refused,
 }
+
+/// Waits for an instant, or for ever.
+pub(crate) async fn until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

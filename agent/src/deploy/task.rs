@@ -13,7 +13,7 @@ use super::{Surroundings, Target, retry};
 use crate::config::ProofBy;
 use crate::delivery::slot::{Effect, Held, Input, Leaf, Limits, Saw, Slot, Wanted};
 use crate::delivery::tell::{Stopping, Teller};
-use crate::delivery::{Desired, Event, NodeInfo, Outcome, prove};
+use crate::delivery::{Desired, Event, NodeInfo, Outcome, prove, until};
 
 /// An apply has limits of its own and always ends: this is for what it forgot.
 const APPLY_TIMEOUT: Duration = Duration::from_hours(1);
@@ -239,13 +239,6 @@ impl Deployment {
             "a target does not serve what it should"
         );
         format!("{error}; attempt {attempt}, again in {seconds:.0} s")
-    }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::config::{CertificateConfig, ProofBy};
 use crate::delivery::server::Delivery;
 use crate::delivery::slot::{Effect, Input, Limits, Saw, Slot};
 use crate::delivery::tell::{Stopping, Teller};
-use crate::delivery::{Bundle, NodeInfo, Takes, prove};
+use crate::delivery::{Bundle, NodeInfo, Takes, prove, until};
 
 /// Secrets of one stream.
 const MAX_NAMES: usize = 100;
@@ -280,12 +280,5 @@ impl<D: Dialect> SecretStream<D> {
             };
             (certificate, generation, seen)
         });
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }
