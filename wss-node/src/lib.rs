@@ -33,6 +33,7 @@ mod listener;
 mod origin;
 mod outbound;
 mod proxy;
+mod pulse;
 mod readiness;
 mod registry;
 mod service;
