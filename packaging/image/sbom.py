@@ -1,7 +1,8 @@
-"""What the programs are made of, as CycloneDX 1.5: from Cargo.lock and `cargo metadata`, nothing that changes by itself."""
+"""What the programs are made of, as CycloneDX 1.5: from Cargo.lock and what cargo tells, nothing that changes by itself."""
 
 import hashlib
 import json
+import re
 import subprocess
 import tomllib
 import uuid
@@ -10,28 +11,28 @@ import uuid
 PACKAGES = ("sealwire-agent", "wss-node")
 
 
-def metadata(root, target):
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", target]
+def cargo(root, *arguments):
+    command = ["cargo", arguments[0], "--locked", *arguments[1:]]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     if done.returncode:
-        raise SystemExit(f"image: cargo metadata failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+        raise SystemExit(f"image: cargo {arguments[0]} failed:\n{done.stderr}")
+    return done.stdout
 
 
-def edges(metadata):
-    """Of each package those that are linked into it: neither build scripts nor tests."""
-    return {
-        node["id"]: sorted(it["pkg"] for it in node["deps"] if any(kind["kind"] is None for kind in it["dep_kinds"]))
-        for node in metadata["resolve"]["nodes"]
-    }
-
-
-def reachable(edges, roots):
-    found, left = set(), list(roots)
-    while left:
-        if (one := left.pop()) not in found:
-            found.add(one)
-            left.extend(edges[one])
+def links(root, target):
+    """{(name, version): those linked into it}: with the features that are really built, which `cargo metadata` does not
+    tell, and neither build scripts, macros nor tests."""
+    arguments = [it for package in PACKAGES for it in ("-p", package)]
+    said = cargo(root, "tree", "--edges", "normal,no-proc-macro", "--target", target, "--prefix", "depth", *arguments)
+    found, above = {}, []
+    for line in filter(None, said.splitlines()):
+        depth, name, version = re.match(r"(\d+)(\S+) v(\S+)", line).groups()
+        one = (name, version)
+        del above[int(depth):]
+        found.setdefault(one, set())
+        if above:
+            found[above[-1]].add(one)
+        above.append(one)
     return found
 
 
@@ -51,17 +52,15 @@ def sbom(root, target, version):
     lock = (root / "Cargo.lock").read_bytes()
     checksums = {(it["name"], it["version"]): it["checksum"]
                  for it in tomllib.loads(lock.decode())["package"] if "checksum" in it}
-    known = metadata(root, target)
-    packages = {it["id"]: it for it in known["packages"]}
-    links = edges(known)
-    programs = sorted(it["id"] for it in known["packages"] if it["name"] in PACKAGES and it["id"] in known["workspace_members"])
-    if len(programs) != len(PACKAGES):
-        raise SystemExit(f"image: the workspace has not all of {', '.join(PACKAGES)}")
-    parts = sorted(reachable(links, programs))
+    described = json.loads(cargo(root, "metadata", "--format-version", "1", "--filter-platform", target))["packages"]
+    packages = {(it["name"], it["version"]): it for it in described}
+    linked = links(root, target)
+    parts = sorted(linked)
+    programs = [it for it in parts if it[0] in PACKAGES]
     made = {it: component(packages[it], checksums) for it in parts}
     whole = {"type": "application", "bom-ref": f"sealwire@{version}", "name": "sealwire", "version": version}
     depends = [{"ref": whole["bom-ref"], "dependsOn": [made[it]["bom-ref"] for it in programs]}]
-    depends += [{"ref": made[it]["bom-ref"], "dependsOn": [made[other]["bom-ref"] for other in links[it]]} for it in parts]
+    depends += [{"ref": made[it]["bom-ref"], "dependsOn": [made[on]["bom-ref"] for on in sorted(linked[it])]} for it in parts]
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
