@@ -3,6 +3,8 @@
 
 pub mod anchors;
 pub mod ocsp;
+#[cfg(feature = "cli")]
+pub mod pages;
 pub mod probe;
 pub mod secret;
 pub mod sessions;

@@ -54,6 +54,16 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
+    /// A socket was handed over that peers would not find.
+    #[error(
+        "the socket that was handed over stands at {given}, and {path} is configured: make them the same"
+    )]
+    Elsewhere {
+        /// As configured.
+        path: PathBuf,
+        /// Where it stands.
+        given: String,
+    },
     /// The system refused.
     #[error("cannot {doing} {path}: {source}")]
     System {
@@ -136,12 +146,13 @@ impl OwnedLock {
     }
 }
 
-/// A Unix socket that this process owns until it is dropped.
+/// A Unix socket that this process owns until it is dropped, or that somebody else owns and has handed over.
 #[derive(Debug)]
 pub struct Listener {
     listener: UnixListener,
     path: PathBuf,
-    _lock: OwnedLock,
+    /// `None`: the file is somebody else's.
+    lock: Option<OwnedLock>,
 }
 
 impl Listener {
@@ -183,7 +194,27 @@ impl Listener {
         let listener = UnixListener::bind(path).map_err(system("listen on", path))?;
         std::fs::set_permissions(path, Permissions::from_mode(0o660))
             .map_err(system("set the mode of", path))?;
-        Ok(Self { listener, path: path.to_owned(), _lock: lock })
+        Ok(Self { listener, path: path.to_owned(), lock: Some(lock) })
+    }
+
+    /// A socket that was handed over (`sd_listen_fds(3)`); it must stand at `path`. Directory and mode are those of
+    /// whoever made it, who may be let in is ours, and the file stays when we go.
+    ///
+    /// # Errors
+    /// See [`ListenError`]: it stands elsewhere, or the system refused.
+    pub fn given(listener: std::os::unix::net::UnixListener, path: &Path) -> Result<Self, ListenError> {
+        let system = |source| ListenError::System { doing: "take over", path: path.to_owned(), source };
+        let address = listener.local_addr().map_err(system)?;
+        if address.as_pathname() != Some(path) {
+            let given = match address.as_pathname() {
+                Some(other) => other.display().to_string(),
+                None => "no path".to_owned(),
+            };
+            return Err(ListenError::Elsewhere { path: path.to_owned(), given });
+        }
+        listener.set_nonblocking(true).map_err(system)?;
+        let listener = UnixListener::from_std(listener).map_err(system)?;
+        Ok(Self { listener, path: path.to_owned(), lock: None })
     }
 
     /// Where it listens.
@@ -241,8 +272,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The lock is still held here, so the file can only be ours.
-        let _ = std::fs::remove_file(&self.path);
+        if self.lock.is_some() {
+            // The lock is still held here, so the file can only be ours.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -357,6 +390,18 @@ mod tests {
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o750);
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_handed_over_must_be_the_configured_one_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let made = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let elsewhere = Listener::given(made.try_clone().unwrap(), &dir.path().join("b.sock"));
+        let error = elsewhere.unwrap_err().to_string();
+        assert!(error.contains("a.sock, and") && error.contains("b.sock is configured"), "{error}");
+        drop(Listener::given(made, &path).unwrap());
+        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-"""Runs the blocks of docs/deploy-vm.md in order, on a machine that is thrown away: /etc, /usr and /var under an overlay, a
-/run and a network of its own. `systemctl` is the stand-in beside this file."""
+"""Runs the blocks of docs/deploy-vm.md in order, on a machine that is thrown away. `systemctl` is the stand-in beside this
+file."""
 
 import os
 import re
@@ -8,29 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from throwaway import throwaway
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 BIN = Path(os.environ["SEALWIRE_BIN"]).resolve()
-
-
-def run(*command):
-    subprocess.run([str(it) for it in command], check=True, timeout=60)
-
-
-def throwaway():
-    """Mounts; nobody outside of this namespace sees them, and they end with it."""
-    upper = Path(sys.argv[1])
-    upper.mkdir()
-    run("mount", "--make-rprivate", "/")
-    run("mount", "-t", "tmpfs", "tmpfs", upper)
-    for name in ("etc", "usr", "var"):
-        for part in ("upper", "work"):
-            (upper / name / part).mkdir(parents=True)
-        options = f"lowerdir=/{name},upperdir={upper}/{name}/upper,workdir={upper}/{name}/work"
-        run("mount", "-t", "overlay", "overlay", "-o", options, f"/{name}")
-    run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
-    run("ip", "link", "set", "lo", "up")
-    return upper
 
 
 def blocks():
@@ -38,7 +20,8 @@ def blocks():
 
 
 def main():
-    place = throwaway()
+    place = Path(sys.argv[1])
+    throwaway(place)
     work = place / "repository"
     (work / "target/release").mkdir(parents=True)
     (work / "packaging").symlink_to(ROOT / "packaging")

@@ -107,3 +107,26 @@ async fn certificates_renew_by_themselves() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_tells_from_the_state_directory_alone_what_can_be_served() {
+    let world = World::new();
+    world.configure_agent(&AgentSettings::default());
+    let sealwire = |arguments: &[&str]| tokio::task::block_in_place(|| world.run(arguments.iter().copied()));
+    let ran = sealwire(&["ready"]);
+    assert!(ran.code == 1 && ran.err.contains("web: no generation yet"), "{ran:?}");
+    assert!(!world.path("state").exists(), "looking makes nothing");
+    let ran = sealwire(&["ready", "web", "nope"]);
+    assert!(ran.code == 2 && ran.err.contains("\"nope\"; configured: web"), "{ran:?}");
+
+    let mut agent = world.start_agent();
+    world.state("unproven").await;
+    agent.kill();
+    for arguments in [["ready"].as_slice(), &["ready", "web"]] {
+        let ran = sealwire(arguments);
+        assert!(ran.code == 0 && ran.out.starts_with("web: generation 1, valid until 2"), "{ran:?}");
+    }
+    std::fs::write(world.path("state/certificates/web/generations/000001/fullchain.pem"), "").unwrap();
+    let ran = sealwire(&["ready"]);
+    assert!(ran.code == 1 && ran.err.contains("fullchain.pem"), "{ran:?}");
+}

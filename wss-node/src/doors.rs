@@ -2,12 +2,20 @@
 
 use std::sync::Arc;
 
+use sealwire_systemd::Sockets;
 use tokio_util::task::TaskTracker;
 
 use crate::certs::prove::{OwnListener, dialable};
 use crate::config::{Config, ProxyProtocol};
-use crate::listener::{self, Bound, Door, HandOver, activation};
+use crate::listener::{self, Bound, Door, HandOver};
 use crate::service::{Node, RunError};
+
+/// `FileDescriptorName=` of the socket in place of `listen.address`.
+const LISTEN: &str = "listen";
+/// The same for `plain.address`.
+const PLAIN: &str = "plain";
+/// All that can be handed over; a socket without a name is the first.
+pub(crate) const SOCKETS: [&str; 2] = [LISTEN, PLAIN];
 
 /// Ports that are taken, and not open yet.
 #[derive(Debug)]
@@ -18,9 +26,9 @@ pub(crate) struct Doors {
 
 impl Doors {
     /// Takes the ports, or what was handed over in their place.
-    pub(crate) fn bind(config: &Config) -> Result<Self, RunError> {
-        let given = activation::take().map_err(RunError::Activation)?;
-        if given.plain.is_some() && config.plain.is_none() {
+    pub(crate) fn bind(config: &Config, sockets: &Sockets) -> Result<Self, RunError> {
+        let (listen, plain) = (sockets.tcp(LISTEN)?, sockets.tcp(PLAIN)?);
+        if plain.is_some() && config.plain.is_none() {
             return Err(RunError::Activation("there is a socket \"plain\", but no [plain]".to_owned()));
         }
         let bind = |given: Option<std::net::TcpListener>, key, address| {
@@ -30,11 +38,8 @@ impl Doors {
             };
             bound.map_err(|source| RunError::Listen { key, address, source })
         };
-        let plain = config.plain.as_ref().map(|plain| bind(given.plain, "plain.address", plain.address));
-        Ok(Self {
-            tls: bind(given.listen, "listen.address", config.listen.address)?,
-            plain: plain.transpose()?,
-        })
+        let plain = config.plain.as_ref().map(|config| bind(plain, "plain.address", config.address));
+        Ok(Self { tls: bind(listen, "listen.address", config.listen.address)?, plain: plain.transpose()? })
     }
 
     /// Where the node proves what it serves.

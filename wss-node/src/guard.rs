@@ -55,6 +55,8 @@ pub(crate) struct Guard {
     news: watch::Sender<u64>,
     /// The deadline may have changed.
     wake: Notify,
+    /// Counts what the loop has looked at.
+    turns: watch::Sender<u64>,
     /// Where proofs are made.
     listener: OwnListener,
 }
@@ -91,6 +93,7 @@ impl Guard {
             gate: watch::channel(Gate::Flowing).0,
             news: watch::channel(0).0,
             wake: Notify::new(),
+            turns: watch::channel(0).0,
             listener,
         }
     }
@@ -135,9 +138,18 @@ impl Guard {
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             let wait = self.look();
+            self.turns.send_modify(|turns| *turns += 1);
             // A deadline of the wall clock: slept for in short pieces, and looked at anew after each.
             let _ = tokio::time::timeout(wait.min(LOOK_EVERY), self.wake.notified()).await;
         }
+    }
+
+    /// Comes back once the loop has looked at what is served: never, if it is stuck.
+    pub(crate) async fn turn(&self) {
+        let mut turns = self.turns.subscribe();
+        self.wake.notify_one();
+        // The sender lives as long as this does.
+        let _ = turns.changed().await;
     }
 
     /// Looks at what is served now; tells how long nothing changes by itself.

@@ -34,6 +34,7 @@ mod listener;
 mod origin;
 mod outbound;
 mod proxy;
+mod pulse;
 mod readiness;
 mod registry;
 mod service;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use rustls::ServerConfig;
 use sealwire_proto::anchors::AnchorError;
 use sealwire_proto::socket::ListenError;
+use sealwire_systemd::{Notifier, NotifyError, SocketError, Sockets};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,11 +25,12 @@ use crate::channels::{BrokerError, Channels};
 use crate::client_auth::ClientCertificates;
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::doors::Doors;
+use crate::doors::{Doors, SOCKETS};
 use crate::drain::Drain;
 use crate::guard::Guard;
 use crate::http_server::{self, Plain};
 use crate::limits::Limits;
+use crate::pulse::Pulse;
 use crate::readiness::Readiness;
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
@@ -134,6 +136,9 @@ pub enum RunError {
         "socket activation: {0}; name the sockets \"listen\" and \"plain\" (FileDescriptorName= of systemd)"
     )]
     Activation(String),
+    /// The service manager cannot be told anything.
+    #[error("{0}; start the node without NOTIFY_SOCKET, or as systemd does")]
+    Notify(#[from] NotifyError),
     /// Roots of clients' certificates.
     #[error("listen.client_roots: {0}")]
     ClientRoots(String),
@@ -162,6 +167,29 @@ pub enum RunError {
     Auth(#[from] AuthError),
 }
 
+impl From<SocketError> for RunError {
+    fn from(error: SocketError) -> Self {
+        Self::Activation(error.to_string())
+    }
+}
+
+/// What comes from whoever started this process: sockets that are open already, and an ear for how it goes.
+#[derive(Debug)]
+pub struct Outside {
+    sockets: Sockets,
+    notifier: Notifier,
+}
+
+impl Outside {
+    /// What the environment says. Call once, before there are other threads.
+    ///
+    /// # Errors
+    /// [`RunError`]: sockets were handed over and it is not clear what for, or the manager cannot be told anything.
+    pub fn from_env() -> Result<Self, RunError> {
+        Ok(Self { sockets: Sockets::from_env(&SOCKETS, &[])?, notifier: Notifier::from_env()? })
+    }
+}
+
 /// Runs the node until `shutdown`, then closes sessions in good order. `telemetry` is to be stopped afterwards.
 ///
 /// # Errors
@@ -170,9 +198,11 @@ pub async fn run(
     config: Config,
     telemetry: Arc<Telemetry>,
     shutdown: CancellationToken,
+    outside: Outside,
 ) -> Result<(), RunError> {
     let descriptors = limits::descriptors::raise();
-    let doors = Doors::bind(&config)?;
+    let Outside { sockets, notifier } = outside;
+    let doors = Doors::bind(&config, &sockets)?;
     let admin_listener = TcpListener::bind(config.admin.address)
         .await
         .map_err(|source| RunError::Listen { key: "admin.address", address: config.admin.address, source })?;
@@ -184,7 +214,7 @@ pub async fn run(
 
     let (armed, mut is_armed) = watch::channel(false);
     let receiver = Receiver::new(&node, listener, validator, writer, armed);
-    let receiving = certs::thread::start(receiver).map_err(RunError::Thread)?;
+    let (receiving, pairing) = certs::thread::start(receiver).map_err(RunError::Thread)?;
     let guarding = tokio::spawn(Arc::clone(&node.guard).run());
     let auditing = tokio::spawn(Arc::clone(&node.audit).run());
     for verifier in node.tenants.verifiers() {
@@ -213,6 +243,12 @@ pub async fn run(
         "node running; it listens as soon as it has a certificate"
     );
 
+    let notifier = Arc::new(notifier);
+    notifier.ready("running; it listens as soon as it has a certificate");
+    let pulse = Pulse::new(Arc::clone(&node), pairing);
+    let watched = Arc::clone(&notifier);
+    let watching = tokio::spawn(async move { sealwire_systemd::watch(&watched, pulse).await });
+
     let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
     let mut channels = JoinSet::new();
     let first_certificate = async {
@@ -230,7 +266,9 @@ pub async fn run(
     if opened.is_ok() {
         shutdown.cancelled().await;
     }
+    notifier.stopping("stopping: sessions are told to come back");
     stop(&node, &accepting, &connections).await;
+    watching.abort();
     drop(receiving);
     guarding.abort();
     asked_out.cancel();

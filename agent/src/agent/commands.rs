@@ -51,6 +51,11 @@ pub enum Command {
         /// At most [`STATUS_PART`] certificates; fewer end it.
         reply: oneshot::Sender<StatusReply>,
     },
+    /// Is the loop alive? The answer is one line for people.
+    Pulse {
+        /// The answer.
+        reply: oneshot::Sender<String>,
+    },
     /// All metrics in the text format of Prometheus.
     Measure {
         /// The answer.
@@ -181,6 +186,9 @@ impl Agent {
         match command {
             Command::Status { after, reply } => {
                 let _ = reply.send(self.status(after.as_deref()));
+            }
+            Command::Pulse { reply } => {
+                let _ = reply.send(self.pulse());
             }
             Command::Measure { reply } => {
                 let _ = reply.send(self.measure());

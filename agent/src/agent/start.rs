@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sealwire_proto::anchors::{AnchorError, Anchors};
-use sealwire_proto::socket::{ListenError, Listener};
+use sealwire_proto::socket::ListenError;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,6 +18,8 @@ use super::disk::Disk;
 use super::incidents::Incidents;
 use super::issuers::{self, Source};
 use super::managed::Managed;
+use super::outside::{self, Outside};
+use super::pulse::Pulse;
 use super::replicas::{Leading, Replicas};
 use super::revocations::Revocations;
 use super::tally::Tally;
@@ -70,6 +72,15 @@ pub enum StartError {
         /// What is wrong.
         source: ListenError,
     },
+    /// Sockets that were handed over are not what was expected.
+    #[error(
+        "socket activation: {0}; name the sockets \"http01\", \"tls-alpn01\", \"delivery\" and \"admin\" \
+         (FileDescriptorName= of systemd)"
+    )]
+    Activation(String),
+    /// The service manager cannot be told anything.
+    #[error("{0}; start the agent without NOTIFY_SOCKET, or as systemd does")]
+    Notify(String),
     /// A listener for challenges.
     #[error("{key}: cannot listen on {address}: {source}{hint}")]
     Listen {
@@ -142,11 +153,11 @@ struct Identity {
     seed: u64,
 }
 
-/// Runs the agent until `shutdown`.
+/// Runs the agent until `shutdown`, with what comes from `outside`.
 ///
 /// # Errors
 /// [`StartError`], one line that names what to change.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+pub async fn run(config: Config, shutdown: CancellationToken, outside: &Outside) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tasks = CancellationToken::new();
     let store = Store::open(&config.state_dir)?;
@@ -154,11 +165,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
     let gate = replicas
         .as_ref()
         .map(|replicas| -> Arc<dyn Gate> { Arc::new(Leading(Arc::clone(&replicas.copies))) });
-    let socket = |key| move |source| StartError::Socket { key, source };
-    let delivery_socket = Listener::bind(&config.delivery.socket).map_err(socket("delivery.socket"))?;
-    let admin_socket = Listener::bind(&config.admin.socket).map_err(socket("admin.socket"))?;
+    let delivery_socket = outside.unix(outside::DELIVERY, "delivery.socket", &config.delivery.socket)?;
+    let admin_socket = outside.unix(outside::ADMIN, "admin.socket", &config.admin.socket)?;
 
-    let sources = sources(&config, &store, &clock, gate.as_ref(), &tasks).await?;
+    let sources = sources(&config, &store, &clock, gate.as_ref(), outside, &tasks).await?;
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
     let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
@@ -213,6 +223,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         let listener = listen("admin.metrics", address).await?;
         tokio::spawn(Metrics::new(command_sender.clone()).serve(listener, tasks.clone()));
     }
+    let pulse = Pulse::new(command_sender.clone());
     let admin = Admin::new(command_sender, Arc::clone(&steps)).into_service();
     let serving = Server::builder().add_service(admin).serve_with_incoming(incoming);
     servers.spawn(async move { ("admin", serving.await) });
@@ -225,10 +236,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Star
         version = env!("CARGO_PKG_VERSION"),
         "agent running"
     );
+    let notifier = &outside.notifier;
+    notifier.ready(&agent.pulse());
     let result = tokio::select! {
         () = agent.run(events, commands, ticks, shutdown) => Ok(()),
         Some(Ok((which, Err(source)))) = servers.join_next() => Err(StartError::Server { which, source }),
+        () = async { sealwire_systemd::watch(notifier, pulse).await; std::future::pending().await } => Ok(()),
     };
+    notifier.stopping("stopping");
     tasks.cancel();
     if let Some(keeper) = keeper {
         // The next leader need not wait for the end of our Lease.
@@ -319,6 +334,7 @@ async fn sources(
     store: &Store,
     clock: &Arc<dyn Clock>,
     gate: Option<&Arc<dyn Gate>>,
+    outside: &Outside,
     tasks: &CancellationToken,
 ) -> Result<BTreeMap<String, Source>, StartError> {
     let mut sources = BTreeMap::new();
@@ -339,19 +355,26 @@ async fn sources(
         tokio::spawn(Publication::new(issuers).serve(listener, tasks.clone()));
     }
     if config.acme.is_empty() {
+        outside.unused(outside::HTTP01, "no [acme] is configured");
+        outside.unused(outside::TLS_ALPN01, "no [acme] is configured");
         return Ok(sources);
     }
     let accounts = store.dir().join("accounts");
     let challenges =
         Challenges::new(config, &accounts).map_err(|source| StartError::Challenges { source })?;
     if let Some(http01) = challenges.http01() {
-        let listener = listen("http01.listen", config.http01.listen).await?;
+        let listener = outside.tcp(outside::HTTP01, "http01.listen", config.http01.listen).await?;
         tokio::spawn(http01.clone().serve(listener, tasks.clone()));
+    } else {
+        outside.unused(outside::HTTP01, "no certificate is ordered by http-01");
     }
     if let Some(tls_alpn01) = challenges.tls_alpn01() {
-        let listener = listen("tls_alpn01.listen", config.tls_alpn01.listen).await?;
+        let address = config.tls_alpn01.listen;
+        let listener = outside.tcp(outside::TLS_ALPN01, "tls_alpn01.listen", address).await?;
         let serving = tls_alpn01.clone().serve(listener, tasks.clone());
         tokio::spawn(serving.map_err(|source| StartError::Tls { source })?);
+    } else {
+        outside.unused(outside::TLS_ALPN01, "no certificate is ordered by tls-alpn-01");
     }
     for (name, acme) in &config.acme {
         let dir = accounts.join(name);
@@ -393,7 +416,7 @@ fn client_roots(
     Ok(receiver)
 }
 
-async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+pub(super) async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| {
         let hint = match source.kind() {
             std::io::ErrorKind::PermissionDenied => {

@@ -17,6 +17,7 @@ mod incidents;
 mod inspect;
 mod node;
 mod plan;
+mod ready;
 mod renew;
 mod run;
 mod status;
@@ -26,7 +27,8 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use sealwire_proto::pages::Pages;
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
 
@@ -56,6 +58,8 @@ enum Command {
     Run(run::Run),
     /// Order now, and follow each step until the new certificate is proven to be served.
     Renew(renew::Renew),
+    /// Tell whether certificates have a generation that can be served: exit code 0. Asks nobody, reads the state directory.
+    Ready(ready::Ready),
     /// Show every certificate, what is served where, and what happens next.
     Status(status::Status),
     /// Show what is wrong and what to do about it, and what waits to be told to whom.
@@ -91,6 +95,9 @@ enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Write man pages and shell completions; for packages.
+    #[command(hide = true)]
+    Pages(Pages),
 }
 
 /// How a command failed.
@@ -121,6 +128,8 @@ impl Cli {
             Command::Run(command) => run::run(&command, &global),
             Command::Config(command) => command.run(&global),
             Command::Import(command) => command.run(&global),
+            Command::Ready(command) => command.run(&global),
+            Command::Pages(pages) => pages.write(&Self::command()).map_err(Failure::Failed),
             Command::Renew(command) => block_on(command.run(&global)),
             Command::Status(command) => block_on(command.run(&global)),
             Command::Incidents(command) => block_on(command.run(&global)),

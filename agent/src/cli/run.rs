@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Global, Outcome};
-use crate::agent::{self, StartError};
+use crate::agent::{self, Outside, StartError};
 use crate::config::Config;
 use crate::store::StoreError;
 use sealwire_proto::socket::ListenError;
@@ -30,7 +30,10 @@ pub(super) struct Run {
 
 pub(super) fn run(command: &Run, global: &Global) -> Outcome {
     let config = global.load()?;
+    // While this is the only thread.
+    let outside = Outside::from_env();
     config.log.start();
+    let outside = outside.map_err(|error| Failure::Failed(error.to_string()))?;
     let failed = |error: std::io::Error| Failure::Failed(format!("cannot start: {error}"));
     let threads = std::thread::available_parallelism().map_or(1, usize::from).max(MIN_THREADS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -42,19 +45,23 @@ pub(super) fn run(command: &Run, global: &Global) -> Outcome {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
         let ended = if command.wait {
-            Box::pin(wait_and_run(config, shutdown)).await
+            Box::pin(wait_and_run(config, shutdown, &outside)).await
         } else {
-            agent::run(config, shutdown).await
+            agent::run(config, shutdown, &outside).await
         };
         ended.map_err(|error| Failure::Failed(error.to_string()))
     })
 }
 
 /// Runs as soon as no other agent has the state directory.
-async fn wait_and_run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+async fn wait_and_run(
+    config: Config,
+    shutdown: CancellationToken,
+    outside: &Outside,
+) -> Result<(), StartError> {
     let mut waited_until: Option<Instant> = None;
     loop {
-        let error = match agent::run(config.clone(), shutdown.clone()).await {
+        let error = match agent::run(config.clone(), shutdown.clone(), outside).await {
             Err(error) => error,
             Ok(()) => return Ok(()),
         };

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{CertificateStore, Journal, Loaded, Place, StoreError, durable};
+use jiff::Timestamp;
+
+use super::{CertificateStore, Generation, Journal, Loaded, Place, StoreError, durable};
 
 /// What there is of one certificate.
 #[derive(Debug, Default)]
@@ -28,5 +30,28 @@ impl Glance {
         let memory = durable::read(&dir.join("memory.json"))?;
         let memory = memory.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Ok(Self { loaded: own.load(&memory)?, ordering: Journal::is_in(&dir)? })
+    }
+
+    /// The generation that can be served at `now`, or what is in the way and what to do.
+    pub(crate) fn usable(self, now: Timestamp) -> Result<Generation, String> {
+        let Loaded { generation, damage } = self.loaded;
+        let Some(generation) = generation else {
+            return Err(match damage {
+                Some(damage) => format!("no stored generation is whole: {damage}"),
+                None if self.ordering => {
+                    "no generation yet; an order is under way (sealwire status)".to_owned()
+                }
+                None => "no generation yet; is the agent running (sealwire run)?".to_owned(),
+            });
+        };
+        let (number, begin, end) = (generation.number, generation.not_before(), generation.not_after());
+        if generation.is_valid_at(now) {
+            return Ok(generation);
+        }
+        Err(if now < begin {
+            format!("generation {number} is not valid before {begin}, and it is {now}: check the clock")
+        } else {
+            format!("generation {number} has expired on {end}; sealwire why tells what holds up the next one")
+        })
     }
 }

@@ -211,3 +211,28 @@ fn a_missing_or_foreign_current_is_damage_and_the_next_generation_mends_it() {
     let loaded = web.load(&Memory::default()).unwrap();
     assert_eq!((loaded.generation.unwrap().number, loaded.damage), (2, None));
 }
+
+#[test]
+fn a_glance_tells_what_can_be_served_and_what_is_in_the_way() {
+    let fixture = fixture();
+    let dir = fixture.store.dir().to_owned();
+    let now = Timestamp::now();
+    let usable = |now| Glance::at(&dir, "web").unwrap().usable(now).map(|generation| generation.number);
+    assert!(usable(now).unwrap_err().contains("is the agent running"), "{:?}", usable(now));
+
+    let web = fixture.store.certificate("web").unwrap();
+    let generation = put(&web);
+    web.make_current(generation.number).unwrap();
+    assert_eq!(usable(now), Ok(1));
+    let after = generation.not_after() + jiff::SignedDuration::from_secs(1);
+    assert!(usable(after).unwrap_err().contains("generation 1 has expired on"), "{:?}", usable(after));
+    let before = generation.not_before() - jiff::SignedDuration::from_secs(1);
+    assert!(usable(before).unwrap_err().contains("check the clock"), "{:?}", usable(before));
+
+    std::fs::write(web.dir().join("generations/000001/fullchain.pem"), "").unwrap();
+    let damaged = usable(now).unwrap_err();
+    assert!(
+        damaged.contains("fullchain.pem") && damaged.contains("no stored generation is whole"),
+        "{damaged}"
+    );
+}

@@ -57,10 +57,10 @@ ports:
     containerPort: {{ int $values.metrics.port }}
   {{- end }}
 {{- end }}
-# The server starts once there is a certificate. `inspect NAME` fails until then.
+# The server starts once there is a certificate. Reads the volume and asks nobody: a busy agent is no reason to wait.
 startupProbe:
   exec:
-    command: [/usr/bin/sealwire, inspect, {{ include "sealwire-sidecar.firstCertificate" $values | quote }}]
+    command: [/usr/bin/sealwire, ready, {{ include "sealwire-sidecar.firstCertificate" $values | quote }}]
   periodSeconds: {{ int $values.startup.periodSeconds }}
   timeoutSeconds: 10
   failureThreshold: {{ int $values.startup.failureThreshold }}

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use sealwire_proto::pages::Pages;
 use sealwire_proto::sessions::args::{Disconnect, Sessions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,9 @@ enum Command {
     Sessions(Sessions),
     /// Close sessions.
     Disconnect(Disconnect),
+    /// Write man pages and shell completions; for packages.
+    #[command(hide = true)]
+    Pages(Pages),
 }
 
 #[derive(Debug, Subcommand)]
@@ -64,6 +68,10 @@ impl Cli {
             print!("{EXAMPLE}");
             return ExitCode::SUCCESS;
         }
+        if let Command::Pages(pages) = &self.command {
+            let written = pages.write(&Self::command());
+            return written.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+        }
         let reads_all = matches!(self.command, Command::Run | Command::Config(_));
         let config = match self.load(reads_all) {
             Ok(config) => config,
@@ -78,17 +86,12 @@ impl Cli {
                 println!("{}: sound; serves {}", self.config.display(), config.server_names.join(", "));
                 Ok(())
             }
+            Command::Pages(_) => Ok(()),
             Command::Why(why) => ask(&config, &self.config, |client| why.run(client)),
             Command::Sessions(which) => ask(&config, &self.config, |client| sessions::show(which, client)),
             Command::Disconnect(which) => ask(&config, &self.config, |client| sessions::close(which, client)),
         };
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(message) => {
-                eprintln!("wss-node: {message}");
-                ExitCode::FAILURE
-            }
-        }
+        done.map_or_else(|message| failed(&message), |()| ExitCode::SUCCESS)
     }
 }
 
@@ -101,6 +104,11 @@ impl Cli {
         }
         Ok(config)
     }
+}
+
+fn failed(message: &str) -> ExitCode {
+    eprintln!("wss-node: {message}");
+    ExitCode::FAILURE
 }
 
 /// Asks the running node, and prints what there is to say.
@@ -118,6 +126,8 @@ where
 
 fn start(config: Config) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot start: {error}");
+    // While this is the only thread.
+    let outside = service::Outside::from_env().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
     let telemetry = {
         let _within = runtime.enter();
@@ -128,7 +138,8 @@ fn start(config: Config) -> Result<(), String> {
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone()).map_err(failed)?;
         // A task: block_on() stays on this thread, which every accepted connection would have to wake.
-        let ran = tokio::spawn(Box::pin(service::run(config, Arc::clone(&telemetry), shutdown))).await;
+        let ran =
+            tokio::spawn(Box::pin(service::run(config, Arc::clone(&telemetry), shutdown, outside))).await;
         let result = ran.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         if let Err(error) = &result
             && telemetry.log_layer().is_some()

@@ -1,6 +1,5 @@
 //! The public listeners: who is let in. What becomes of a connection: `connection.rs`.
 
-pub(crate) mod activation;
 mod bound;
 
 use std::net::IpAddr;

@@ -55,7 +55,6 @@ impl Registry {
     }
 
     /// How many are open.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| locked(shard).len()).sum()
     }
