@@ -94,11 +94,14 @@ async fn both_sides_show_certificates_or_it_is_told_what_is_wrong() {
 struct Operator {
     operator: KeyPair,
     account: KeyPair,
+    /// Which JetStream itself needs.
+    system: KeyPair,
 }
 
 impl Operator {
     fn new() -> Self {
-        Self { operator: KeyPair::new_operator(), account: KeyPair::new_account() }
+        let [account, system] = [KeyPair::new_account(), KeyPair::new_account()];
+        Self { operator: KeyPair::new_operator(), account, system }
     }
 
     /// A JWT about a key.
@@ -118,14 +121,24 @@ impl Operator {
     /// For the configuration of a server.
     fn lines(&self) -> String {
         let operator = Self::token(&self.operator, &self.operator, json!({ "type": "operator" }));
-        let limits = json!({
+        let mut limits = json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
-            "leaf": -1, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1,
+            "leaf": -1,
         });
-        let account =
-            Self::token(&self.operator, &self.account, json!({ "type": "account", "limits": limits }));
-        let name = self.account.public_key();
-        format!("operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {name}: {account} }}\n")
+        let account = |key: &KeyPair, limits: &Value| {
+            let token = Self::token(&self.operator, key, json!({ "type": "account", "limits": limits }));
+            format!("{}: {token}", key.public_key())
+        };
+        let system = account(&self.system, &limits);
+        for unlimited in ["mem_storage", "disk_storage", "streams", "consumer"] {
+            limits[unlimited] = (-1).into();
+        }
+        let accounts = [system, account(&self.account, &limits)];
+        format!(
+            "operator: {operator}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {} }}\n",
+            self.system.public_key(),
+            accounts.join("\n")
+        )
     }
 
     /// A `.creds` file with these rights; `None`: all.
