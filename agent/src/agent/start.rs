@@ -41,6 +41,7 @@ use crate::issuer::{IssueError, Issuer};
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
 use crate::metrics::Metrics;
+use crate::replicas::Started;
 use crate::replicas::place::{self, Place};
 use crate::revocation::fetch::Http;
 use crate::revocation::inquiry::Inquiry;
@@ -325,7 +326,8 @@ fn share(
     let environment = |name: &str| std::env::var(name).ok();
     let place =
         Place::new(config, kubernetes, environment, fastrand::u32(..)).map_err(StartError::Replicas)?;
-    let (copies, news, keeper) = crate::replicas::start(place, tasks).map_err(StartError::Replicas)?;
+    let Started { copies, news, keeper } =
+        crate::replicas::start(place, tasks).map_err(StartError::Replicas)?;
     Ok(Some((Replicas { copies, news, leader: String::new() }, keeper)))
 }
 

@@ -69,15 +69,22 @@ pub enum News {
     },
 }
 
-/// Starts the tasks; gives the Secrets, what the tasks tell, and the one that keeps the Lease: it ends once the Lease is
-/// released.
+/// What runs.
+#[derive(Debug)]
+pub struct Started {
+    /// The Secrets.
+    pub copies: Arc<Copies>,
+    /// What the tasks tell.
+    pub news: mpsc::Receiver<News>,
+    /// Keeps the Lease; ends once that is released.
+    pub keeper: JoinHandle<()>,
+}
+
+/// Starts the tasks.
 ///
 /// # Errors
 /// One line that names the key of `[kubernetes]` and what to do.
-pub fn start(
-    place: place::Place,
-    tasks: &CancellationToken,
-) -> Result<(Arc<Copies>, mpsc::Receiver<News>, JoinHandle<()>), String> {
+pub fn start(place: place::Place, tasks: &CancellationToken) -> Result<Started, String> {
     let api = Api::new(&place.reach)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let copies = Arc::new(Copies::new(api, place, sender));
@@ -86,7 +93,7 @@ pub fn start(
     }
     tokio::spawn(keeper::copy(Arc::clone(&copies), tasks.clone()));
     let keeper = tokio::spawn(keeper::keep(Arc::clone(&copies), tasks.clone()));
-    Ok((copies, receiver, keeper))
+    Ok(Started { copies, news: receiver, keeper })
 }
 
 #[cfg(test)]

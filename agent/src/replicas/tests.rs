@@ -53,7 +53,7 @@ impl Replica {
         std::fs::create_dir_all(place.state_dir.join("certificates/web")).unwrap();
         std::fs::create_dir_all(place.state_dir.join("accounts/ca")).unwrap();
         let tasks = CancellationToken::new();
-        let (copies, news, keeper) = start(place, &tasks).unwrap();
+        let Started { copies, news, keeper } = start(place, &tasks).unwrap();
         Self { dir, copies, news, tasks, keeper }
     }
 
