@@ -40,7 +40,7 @@ replicas (how many pods there may be), image.
 {{- if and $shared $config.internal -}}
 {{- fail (printf "\n\n%s.store.kubernetes = true with an embedded CA: its root is not shared. Remove %s.config.internal, or set %s.store.kubernetes = false.\n" $where $where $where) -}}
 {{- end -}}
-{{- if and $config.kubernetes (not $shared) -}}
+{{- if and (hasKey $config "kubernetes") (not $shared) -}}
 {{- fail (printf "\n\n%s.config.kubernetes without %s.store.kubernetes = true: the Role, the Secrets and the Lease would not be there. Set it.\n" $where $where) -}}
 {{- end -}}
 {{- if and $shared $values.state.existingClaim -}}

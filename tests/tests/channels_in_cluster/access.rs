@@ -188,7 +188,7 @@ async fn credentials_need_no_more_rights_than_the_documentation_says() {
     let presence = JetStreamPresence::connect(&known).await.unwrap();
     let ann = Member { client: "1".into(), user: "ann".into(), info: bytes::Bytes::new() };
     presence.join("Stream", ann.clone(), Duration::from_secs(60)).await.unwrap();
-    assert_eq!(presence.members("Stream", 9).await.unwrap(), [ann.clone()]);
+    assert_eq!(presence.members("Stream", 9).await.unwrap(), std::slice::from_ref(&ann));
     let (one, heard) = (Heard::new(), Heard::new());
     let (moves, _other) = (one.moves(&known).await, heard.moves(&known).await);
     moves.tell("Stream", &ann, Move::Came);
