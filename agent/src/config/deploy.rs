@@ -46,7 +46,7 @@ impl DeployType {
     }
 }
 
-/// `[[certificate.deploy]]`. Which keys a type takes: [`check`].
+/// `[[certificate.deploy]]`. Which keys a type takes: see `check`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeployConfig {

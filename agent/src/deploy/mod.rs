@@ -1,6 +1,6 @@
 //! Deploy targets: servers that are not ours and do not dial. Each is a node in the eyes of the loop: the same words,
 //! the same proof by a handshake of the agent, the same place in status. What differs is how it gets a certificate
-//! ([`Target`]), and that it is tried again for ever ([`task`]): a server that was down when a certificate came
+//! (`Target`), and that it is tried again for ever (`task`): a server that was down when a certificate came
 //! serves it once it is up.
 
 mod directory;

@@ -8,7 +8,7 @@
 //! (`leaseTransitions`) of who wrote it, below which nobody writes.
 //!
 //! [`election`], [`contents`] and [`secret`] are pure; [`api`] speaks to the API server; [`copies`] holds the Secrets;
-//! [`keeper`] and [`watcher`] are the tasks.
+//! `keeper` and `watcher` are the tasks.
 
 pub mod api;
 pub mod contents;
