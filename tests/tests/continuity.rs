@@ -310,10 +310,13 @@ async fn while_the_breaker_is_open_nothing_is_published_and_then_nothing_is_miss
         let before = trial.acknowledged();
         if away {
             let _sent = scripted.node.line("code=1013", PATIENCE);
-            eventually("they know it", PATIENCE, || async {
-                trial.life("reader json").closes.contains_key(&1013).then_some(())
-            })
-            .await;
+            // All of them: who was not yet sent away stays when it goes on.
+            for reader in ["reader json", "reader protobuf"] {
+                eventually("they know it", PATIENCE, || async {
+                    trial.life(reader).closes.contains_key(&1013).then_some(())
+                })
+                .await;
+            }
         } else {
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
