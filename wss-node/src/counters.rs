@@ -101,12 +101,6 @@ impl Counters {
         counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// WebSocket messages were written, so many bytes together.
-    pub(crate) fn sent(&self, messages: usize, bytes: usize) {
-        Self::add_many(&self.messages_sent, messages);
-        Self::add_many(&self.bytes_sent, bytes);
-    }
-
     /// A handshake failed.
     pub(crate) fn handshake_failed(&self, reason: Reason) {
         Self::add(&self.handshake_failures[reason as usize]);

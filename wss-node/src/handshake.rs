@@ -12,12 +12,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::first::First;
 use crate::service::Node;
-use crate::socket::Socket;
 use crate::tls::{self, Reason};
 
 /// Boxed right after the handshake: an idle session then costs its own size, not the largest of the states
 /// before it (NODE.md section 2).
-pub(crate) type Stream = Box<TlsStream<Socket>>;
+pub(crate) type Stream = Box<TlsStream<TcpStream>>;
 
 /// A record with the fatal alert unrecognized_name (RFC 6066 section 3). rustls has no other word for a name that nothing is
 /// found for than access_denied; before our first flight an alert is plain text (RFC 8446 section 5.1), so that it can be
@@ -38,9 +37,9 @@ pub(crate) async fn accept(node: &Node, mut tcp: TcpStream, first: First) -> Res
         Box::pin(say(&mut tcp, tls::plain_http_answer().as_bytes())).await;
         return Err((Reason::PlainHttp, "a request without TLS".to_owned()));
     }
-    let mut start = LazyConfigAcceptor::new(Acceptor::default(), Socket(tcp)).await.map_err(failed)?;
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(failed)?;
     if let Some(name) = node.reader.lacks(&start.client_hello()) {
-        Box::pin(say(&mut start.io.0, &UNRECOGNIZED_NAME)).await;
+        Box::pin(say(&mut start.io, &UNRECOGNIZED_NAME)).await;
         return Err((Reason::UnknownSni, format!("no certificate for {name}")));
     }
     let stream = start.into_stream(Arc::clone(&node.tls)).await.map_err(failed)?;

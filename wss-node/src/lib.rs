@@ -39,7 +39,6 @@ mod readiness;
 mod registry;
 mod service;
 mod session;
-mod socket;
 pub mod telemetry;
 mod tenant;
 #[cfg(feature = "testing")]

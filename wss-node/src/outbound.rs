@@ -1,10 +1,7 @@
-//! What waits to be written to one session, bounded in bytes. Many add to it; one at a time takes from it: the session's
-//! task, or for what is published a writer (`direct.rs`), which need not wake it.
+//! What waits to be written to one session, bounded in bytes. Many add to it; one task takes from it.
 //!
 //! Answers are counted apart and have no limit here: who recovers after it was too slow gets more than the queue holds. What
 //! bounds them is that a session begins nothing more while many wait ([`Outbound::takes_questions`]).
-
-mod direct;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,12 +11,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 
 use crate::broker::publication::Publication;
 use crate::close::Close;
 use crate::wire::{Disconnect, Unsubscribed};
-pub(crate) use direct::{Direct, Left, Wrote};
 
 /// Between two looks for what is superseded, a queue takes in this part of its limit: each look goes through all of it.
 const CONFLATED_EACH: usize = 8;
@@ -29,59 +24,27 @@ const MAX_ORDERS: usize = 4096;
 
 /// The queue of one session.
 #[derive(Debug)]
-#[repr(C)]
 pub(crate) struct Outbound {
-    limit_bytes: usize,
     queue: Mutex<Queue>,
+    limit_bytes: usize,
 }
 
-/// In this order: what each publication of each subscriber touches lies side by side.
 #[derive(Debug, Default)]
-#[repr(C)]
 struct Queue {
-    overflowed: bool,
-    /// Somebody has taken frames and writes them: nobody else may.
-    is_writing: bool,
-    /// A writer knows that something waits.
-    is_listed: bool,
-    /// From outside: nothing is added any more, what waits is written, then the session ends with this.
-    close: Option<Box<Close>>,
+    frames: VecDeque<Frame>,
     /// Of the frames in the queue and of those taken but not yet written, without answers.
     bytes: usize,
     /// Of answers, in the same way.
     answer_bytes: usize,
-    frames: VecDeque<Frame>,
-    /// Bytes of frames that the connection has taken from a writer and not passed on: the session goes on with them.
-    stalled: Option<usize>,
+    overflowed: bool,
     /// Bytes added since it was last looked for what is superseded; `None`: it was not.
     since_conflated: Option<usize>,
-    /// Where writers write; `None`: there is no connection, or it is the session's alone.
-    connection: Option<Arc<dyn Direct>>,
-    said: Said,
-    /// The task of the session. Kept here instead of in a `Notify`: there is one, and it looks at the queue itself.
-    waker: Option<Waker>,
     /// What the session is to do, told from outside.
     orders: VecDeque<Order>,
-}
-
-/// What was written to a session so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
-    pub(crate) messages: u64,
-    pub(crate) bytes: u64,
-    /// When the last publication was, in milliseconds since the Unix epoch; 0: never.
-    pub(crate) synced_ms: i64,
-}
-
-impl Said {
-    /// So many messages; `synced`: with a publication among them.
-    fn add(&mut self, messages: usize, bytes: usize, synced: bool, now: Timestamp) {
-        self.messages += messages as u64;
-        self.bytes += bytes as u64;
-        if synced {
-            self.synced_ms = now.as_millisecond();
-        }
-    }
+    /// From outside: nothing is added any more, what waits is written, then the session ends with this.
+    close: Option<Close>,
+    /// The task of the session. Kept here instead of in a `Notify`: there is one, and it looks at the queue itself.
+    waker: Option<Waker>,
 }
 
 /// What goes into one WebSocket message.
@@ -201,21 +164,9 @@ impl Outbound {
         self.queue().answer_bytes < self.limit_bytes
     }
 
-    /// Adds a publication, and says what it makes needless. `true`: a writer is to be told of it
-    /// ([`Outbound::write_directly`]), for the session is not.
-    #[must_use]
-    pub(crate) fn push_publication(&self, bytes: Bytes, superseding: Option<Superseding>) -> bool {
-        let frame = Frame { is_publication: true, superseding, ..Frame::new(bytes) };
-        let Some(mut queue) = self.put(frame) else { return false };
-        if queue.is_writing && !queue.overflowed {
-            // Whoever writes looks again.
-            return false;
-        }
-        if queue.is_for_writers() {
-            return !std::mem::replace(&mut queue.is_listed, true);
-        }
-        wake(queue);
-        false
+    /// Adds a publication, and says what it makes needless.
+    pub(crate) fn push_publication(&self, bytes: Bytes, superseding: Option<Superseding>) {
+        self.add(Frame { is_publication: true, superseding, ..Frame::new(bytes) });
     }
 
     /// The session is to do something.
@@ -230,25 +181,18 @@ impl Outbound {
         wake(queue);
     }
 
+    /// Adds a frame. Past the limit older values that are superseded go; if that does not help, nothing more is added and the session is to be closed as too slow: a gap
+    /// would be worse than an end, because after an end the client knows that it has to catch up.
     fn add(&self, frame: Frame) {
-        if let Some(queue) = self.put(frame) {
-            wake(queue);
-        }
-    }
-
-    /// Adds a frame; whoever is to write it is still to be told. Past the limit older values that are superseded go; if
-    /// that does not help, nothing more is added and the session is to be closed as too slow: a gap would be worse than
-    /// an end, because after an end the client knows that it has to catch up. `None`: nothing is added any more.
-    fn put(&self, frame: Frame) -> Option<MutexGuard<'_, Queue>> {
         let mut queue = self.queue();
         if queue.overflowed || queue.close.is_some() {
-            return None;
+            return;
         }
         let length = frame.bytes.len();
         if frame.is_answer {
             queue.answer_bytes += length;
             queue.frames.push_back(frame);
-            return Some(queue);
+            return wake(queue);
         }
         let is_over = |queue: &Queue| queue.bytes + length > self.limit_bytes;
         if is_over(&queue)
@@ -264,21 +208,16 @@ impl Outbound {
             queue.since_conflated = queue.since_conflated.map(|added| added + length);
             queue.frames.push_back(frame);
         }
-        Some(queue)
+        wake(queue);
     }
 
     /// The session is to write what waits and to end; `false` if it had been told so before.
     pub(crate) fn close(&self, close: Close) -> bool {
         let mut queue = self.queue();
         let first = queue.close.is_none();
-        queue.close.get_or_insert_with(|| Box::new(close));
+        queue.close.get_or_insert(close);
         wake(queue);
         first
-    }
-
-    /// What was written so far.
-    pub(crate) fn said(&self) -> Said {
-        self.queue().said
     }
 
     /// Bytes that are not written yet.
@@ -297,24 +236,16 @@ impl Outbound {
         if let Some(order) = queue.orders.pop_front() {
             return Poll::Ready(Next::Order(order));
         }
-        if queue.is_writing {
-            return queue.wait(cx);
-        }
         let frames = queue.take(halted);
-        if !frames.is_empty() || queue.stalled.is_some() {
-            let (mut bytes, mut answer_bytes, mut synced) = (0, 0, false);
-            for Frame { bytes: of_frame, is_answer, is_publication, .. } in &frames {
+        if !frames.is_empty() {
+            let (mut bytes, mut answer_bytes) = (0, 0);
+            for Frame { bytes: of_frame, is_answer, .. } in &frames {
                 *(if *is_answer { &mut answer_bytes } else { &mut bytes }) += of_frame.len();
-                synced |= is_publication;
             }
-            queue.is_writing = true;
-            let stalled = queue.stalled.take().unwrap_or(0);
-            let count = frames.len();
-            let taken = Taken { frames, count, synced, bytes, answer_bytes, stalled, outbound: self };
-            return Poll::Ready(Next::Write(taken));
+            return Poll::Ready(Next::Write(Taken { frames, bytes, answer_bytes, outbound: self }));
         }
         match &queue.close {
-            Some(close) => Poll::Ready(Next::Close(Close::clone(close))),
+            Some(close) => Poll::Ready(Next::Close(close.clone())),
             None => queue.wait(cx),
         }
     }
@@ -339,28 +270,189 @@ fn wake(mut queue: MutexGuard<'_, Queue>) {
 #[derive(Debug)]
 pub(crate) struct Taken<'a> {
     pub(crate) frames: VecDeque<Frame>,
-    count: usize,
-    /// A publication is among them.
-    synced: bool,
     bytes: usize,
     answer_bytes: usize,
-    /// Of frames that a writer began with.
-    stalled: usize,
     outbound: &'a Outbound,
 }
 
 impl Taken<'_> {
-    /// The frames were written: they no longer count. Gives back how many, and their bytes.
-    pub(crate) fn written(self, now: Timestamp) -> (usize, usize) {
+    /// The frames were written: they no longer count. Gives back how many bytes they were.
+    pub(crate) fn written(self) -> usize {
         let mut queue = self.outbound.queue();
-        queue.is_writing = false;
-        queue.bytes -= self.bytes + self.stalled;
+        queue.bytes -= self.bytes;
         queue.answer_bytes -= self.answer_bytes;
-        let bytes = self.bytes + self.answer_bytes;
-        queue.said.add(self.count, bytes, self.synced, now);
-        (self.count, bytes)
+        self.bytes + self.answer_bytes
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn next(outbound: &Outbound, halted: bool) -> Poll<Next<'_>> {
+        outbound.poll_next(&Context::from_waker(Waker::noop()), halted)
+    }
+
+    fn take(outbound: &Outbound, halted: bool) -> Taken<'_> {
+        match next(outbound, halted) {
+            Poll::Ready(Next::Write(taken)) => taken,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn close_of(outbound: &Outbound) -> Close {
+        match next(outbound, false) {
+            Poll::Ready(Next::Close(close)) => close,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes what waits, as if it were written.
+    pub(crate) fn texts(outbound: &Outbound) -> Vec<Bytes> {
+        let taken = take(outbound, false);
+        let frames: Vec<_> = taken.frames.iter().map(|frame| frame.bytes.clone()).collect();
+        taken.written();
+        frames
+    }
+
+    #[test]
+    fn a_slow_reader_overflows_and_nothing_is_dropped_in_silence() {
+        let outbound = Outbound::new(100);
+        let frame = Bytes::from(vec![b'x'; 40]);
+        outbound.push(frame.clone());
+        let taken = take(&outbound, false);
+        outbound.push(frame.clone());
+        let writing = Context::from_waker(Waker::noop());
+        assert!(outbound.poll_overflowed(&writing).is_pending());
+        assert_eq!(outbound.queued_bytes(), 80);
+        // 40 bytes are being written and 40 wait: one more is too much.
+        outbound.push(frame);
+        assert!(outbound.poll_overflowed(&writing).is_ready());
+        taken.written();
+        assert_eq!(close_of(&outbound), Disconnect::SLOW.into());
+    }
+
+    #[test]
+    fn answers_are_never_too_much_and_count_against_nobody_else() {
+        let outbound = Outbound::new(100);
+        assert!(outbound.takes_questions());
+        outbound.answer(Bytes::from(vec![b'a'; 1000]));
+        assert!(!outbound.takes_questions(), "the next one waits until this is written");
+        let taken = take(&outbound, false);
+        // While it is being written there is as much room for publications as ever.
+        outbound.push_publication(Bytes::from(vec![b'p'; 100]), None);
+        assert_eq!(outbound.queued_bytes(), 1100);
+        assert!(outbound.poll_overflowed(&Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(taken.written(), 1000);
+        assert!(outbound.takes_questions());
+        assert_eq!(texts(&outbound).len(), 1);
+        assert_eq!(outbound.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn while_halted_replies_go_out_and_publications_wait_in_order() {
+        let outbound = Outbound::new(100);
+        let add = |text: &'static str, is_publication| {
+            outbound.add(Frame {
+                bytes: Bytes::from_static(text.as_bytes()),
+                is_publication,
+                is_answer: false,
+                superseding: None,
+            });
+        };
+        for (text, is_publication) in [("p1", true), ("r1", false), ("p2", true), ("r2", false)] {
+            add(text, is_publication);
+        }
+        let taken = take(&outbound, true);
+        assert!(taken.frames.iter().map(|frame| &frame.bytes[..]).eq([b"r1", b"r2"]));
+        taken.written();
+        add("p3", true);
+        assert!(next(&outbound, true).is_pending());
+        add("r3", false);
+        assert_eq!(texts(&outbound), ["p1", "p2", "p3", "r3"]);
+        // What waits counts.
+        for _ in 0..51 {
+            add("p4", true);
+        }
+        assert!(matches!(next(&outbound, true), Poll::Ready(Next::Close(_))));
+    }
+
+    #[test]
+    fn superseded_values_go_before_the_session_does() {
+        let outbound = Outbound::new(100);
+        let add = |key: &str, offset: u64, room: usize| {
+            let publication = Publication { offset, key: Some(key.into()), ..Publication::default() };
+            let superseding = Some(Superseding { room, publication: Arc::new(publication) });
+            outbound.push_publication(Bytes::from(format!("{key}{offset:09}")), superseding);
+        };
+        outbound.push(Bytes::from_static(b"0123456789"));
+        for offset in 1..=9 {
+            add(if offset % 3 == 0 { "a" } else { "b" }, offset, 1);
+        }
+        // The queue is full: of each key the last stays, and what has no key.
+        add("c", 10, 2);
+        assert_eq!(texts(&outbound), ["0123456789", "b000000008", "a000000009", "c000000010"]);
+        for offset in 11..=20 {
+            add(&format!("k{}", offset - 10), offset, 1);
+        }
+        assert_eq!(close_of(&outbound), Disconnect::SLOW.into());
+    }
+
+    #[test]
+    fn written_bytes_no_longer_count() {
+        let outbound = Outbound::new(100);
+        for _ in 0..10 {
+            outbound.push(Bytes::from(vec![b'x'; 90]));
+            assert_eq!(texts(&outbound).len(), 1);
+        }
+        assert_eq!(outbound.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn what_waits_is_written_before_a_close_and_nothing_is_added_to_it() {
+        let outbound = Outbound::new(100);
+        outbound.push(Bytes::from_static(b"reply"));
+        assert!(outbound.close(Disconnect::SHUTDOWN.into()));
+        assert!(!outbound.close(Disconnect::STALE.into()), "the first word holds");
+        outbound.push(Bytes::from_static(b"late"));
+        assert_eq!(texts(&outbound), ["reply"]);
+        assert_eq!(close_of(&outbound), Disconnect::SHUTDOWN.into());
+    }
+
+    #[test]
+    fn whoever_waits_is_woken_by_everything_that_is_news() {
+        let outbound = Outbound::new(100);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let cx = Context::from_waker(&waker);
+        let news: [&dyn Fn(); 3] = [
+            &|| outbound.push(Bytes::from_static(b"x")),
+            &|| outbound.push_publication(Bytes::from_static(b"y"), None),
+            &|| assert!(outbound.close(Disconnect::SHUTDOWN.into())),
+        ];
+        for (before, news) in news.into_iter().enumerate() {
+            assert!(outbound.poll_next(&cx, false).is_pending());
+            assert_eq!(woken.0.load(Ordering::Relaxed), before);
+            news();
+            assert_eq!(woken.0.load(Ordering::Relaxed), before + 1);
+            if before < 2 {
+                assert_eq!(texts(&outbound).len(), 1);
+            }
+        }
+    }
+}

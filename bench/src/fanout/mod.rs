@@ -2,7 +2,6 @@
 //! by one process that does as little as it can.
 
 mod asker;
-mod bare;
 mod client;
 mod crowd;
 mod frames;
@@ -16,7 +15,6 @@ mod storm;
 mod table;
 mod tongue;
 
-pub use bare::serve as serve_bare;
 pub use map::{Map, NAMESPACES as MAP_NAMESPACES, map};
 pub use peers::{Peer, Server};
 pub use stage::{Run, Shape, Stage};

@@ -54,10 +54,7 @@ async fn one(acceptor: TlsAcceptor, tcp: TcpStream) -> std::io::Result<()> {
 }
 
 /// The policy of our node.
-///
-/// # Errors
-/// Chain and key (PEM) are none.
-pub(crate) fn config(chain: &Path, key: &Path) -> Result<ServerConfig> {
+fn config(chain: &Path, key: &Path) -> Result<ServerConfig> {
     let provider = CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,

@@ -17,7 +17,6 @@ use sealwire_tests::tools;
 use crate::prober::Leaf;
 use crate::server::{Place, Server};
 
-pub(crate) use bare::config as bare_config;
 pub use bare::serve as serve_bare;
 pub use burst::{Burst, burst};
 pub use load::{Kind, Measured, measure};

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::room::{Room, Seat};
 use super::subscriber::Newcomer;
-use super::writers::Writers;
 use super::{AnyBroker, Channel, form};
 use crate::broker::answer::From;
 use crate::broker::position::{Epoch, Position};
@@ -28,7 +27,6 @@ pub(crate) struct Hub {
     shards: Box<[Shard]>,
     hasher: RandomState,
     reads: Reads,
-    writers: Arc<Writers>,
     counters: Arc<Counters>,
 }
 
@@ -68,9 +66,7 @@ impl Hub {
     pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, mpsc::UnboundedReceiver<Wanted>) {
         let (wanted, reads) = mpsc::unbounded_channel();
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        let writers = Writers::new(Arc::clone(&counters));
-        let (hasher, wanted) = (RandomState::new(), Reads(wanted));
-        (Arc::new(Self { shards, hasher, reads: wanted, writers, counters }), reads)
+        (Arc::new(Self { shards, hasher: RandomState::new(), reads: Reads(wanted), counters }), reads)
     }
 
     fn shard(&self, channel: &str) -> &Shard {
@@ -109,7 +105,6 @@ impl Hub {
         position: Position,
         strict: bool,
     ) -> (Place, From, u64) {
-        self.writers.run_here();
         let shard = self.shard(&channel.name);
         let _interest = locked(&shard.interest);
         let (room, is_first) = {
@@ -117,7 +112,7 @@ impl Hub {
             let is_first = !rooms.contains_key(&channel.name);
             let made = rooms
                 .entry(Arc::clone(&channel.name))
-                .or_insert_with(|| Arc::new(Room::new(channel.clone(), Arc::clone(&self.writers))));
+                .or_insert_with(|| Arc::new(Room::new(channel.clone())));
             (Arc::clone(made), is_first)
         };
         if is_first {

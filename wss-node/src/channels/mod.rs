@@ -13,7 +13,6 @@ mod join;
 mod namespace;
 mod room;
 mod subscriber;
-mod writers;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

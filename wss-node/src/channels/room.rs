@@ -9,7 +9,6 @@ use slab::Slab;
 use super::Channel;
 use super::hub::Reads;
 use super::subscriber::{Frames, Held, Newcomer, Subscriber};
-use super::writers::{Ready, Writers};
 use crate::broker::answer::{From, Read};
 use crate::broker::follow::{Effect, Follower};
 use crate::broker::position::{Epoch, Position};
@@ -23,7 +22,6 @@ use crate::wire::{Event, Framing, Reply};
 pub(crate) struct Room {
     pub(crate) channel: Channel,
     subscribers: Mutex<Subscribers>,
-    writers: Arc<Writers>,
 }
 
 #[derive(Debug, Default)]
@@ -55,8 +53,8 @@ pub(crate) enum Caught {
 }
 
 impl Room {
-    pub(super) fn new(channel: Channel, writers: Arc<Writers>) -> Self {
-        Self { channel, subscribers: Mutex::default(), writers }
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { channel, subscribers: Mutex::default() }
     }
 
     fn locked(&self) -> MutexGuard<'_, Subscribers> {
@@ -116,11 +114,11 @@ impl Room {
         let Subscribers { all, base, .. } = &mut *subscribers;
         let before = base.take().filter(|(of, offset, _)| of == epoch && offset + 1 == publication.offset);
         let mut frames = Frames::new(self, publication, before.map(|(_, _, data)| data));
-        let (mut count, mut ready) = (0, Ready::new());
+        let mut count = 0;
         for (index, subscriber) in all.iter_mut() {
             match subscriber.follower.delivered(epoch, publication) {
                 Some(Effect::Forward(_)) => {
-                    subscriber.take(&mut frames, &mut ready);
+                    subscriber.take(&mut frames);
                     count += 1;
                 }
                 Some(Effect::Read { from, number }) => {
@@ -133,8 +131,6 @@ impl Room {
         if self.channel.namespace.config.delta {
             *base = Some((epoch.clone(), publication.offset, publication.data.clone()));
         }
-        drop(subscribers);
-        self.writers.tell(ready);
         count
     }
 
@@ -154,23 +150,18 @@ impl Room {
         else {
             return Caught::Gone;
         };
-        let (mut caught, mut ready) = (Caught::Up, Ready::new());
+        let mut caught = Caught::Up;
         for effect in subscriber.follower.read_back(number, read) {
             match effect {
-                Effect::Forward(publication) => {
-                    subscriber.take(&mut Frames::new(self, &publication, None), &mut ready);
-                }
+                Effect::Forward(publication) => subscriber.take(&mut Frames::new(self, &publication, None)),
                 Effect::Read { from, number } => caught = Caught::Behind { from, number },
                 Effect::Lost { .. } if subscriber.strict => {
                     subscriber.lose();
-                    caught = Caught::Lost;
-                    break;
+                    return Caught::Lost;
                 }
                 Effect::Lost { .. } => {}
             }
         }
-        drop(subscribers);
-        self.writers.tell(ready);
         caught
     }
 
@@ -212,12 +203,9 @@ impl Room {
         if subscriber.lost {
             subscriber.newcomer.outbound.tell(Order::Lost(Arc::clone(&subscriber.newcomer.called)));
         }
-        let mut ready = Ready::new();
         for publication in held.publications {
-            subscriber.take(&mut Frames::new(self, &publication, None), &mut ready);
+            subscriber.take(&mut Frames::new(self, &publication, None));
         }
-        drop(subscribers);
-        self.writers.tell(ready);
     }
 
     /// Somebody has come or gone: those who asked are told.

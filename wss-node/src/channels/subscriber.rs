@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::form;
 use super::room::Room;
-use super::writers::Ready;
 use crate::broker::follow::{BUFFERED, BUFFERED_BYTES, Follower};
 use crate::broker::publication::Publication;
 use crate::broker::rules::Kind;
@@ -57,13 +56,13 @@ pub(super) struct Held {
 }
 
 impl Subscriber {
-    /// The next one. If a writer is to be told, the queue is added to those that are `ready`.
-    pub(super) fn take(&mut self, frames: &mut Frames<'_>, ready: &mut Ready) {
+    /// The next one.
+    pub(super) fn take(&mut self, frames: &mut Frames<'_>) {
         if self.lost {
             return;
         }
         let Some(held) = &mut self.held else {
-            self.send(frames, ready);
+            self.send(frames);
             return;
         };
         held.bytes += frames.publication.cost_bytes();
@@ -75,7 +74,7 @@ impl Subscriber {
         }
     }
 
-    fn send(&mut self, frames: &mut Frames<'_>, ready: &mut Ready) {
+    fn send(&mut self, frames: &mut Frames<'_>) {
         let Newcomer { outbound, called, framing, delta, .. } = &self.newcomer;
         let form = match (delta, self.has_base) {
             (false, _) => Form::Plain,
@@ -85,9 +84,7 @@ impl Subscriber {
         match frames.of(called).frame(*framing, form) {
             Ok(frame) => {
                 let superseding = frames.superseding(*delta);
-                if outbound.push_publication(frame, superseding) {
-                    ready.push(Arc::downgrade(outbound));
-                }
+                outbound.push_publication(frame, superseding);
                 self.has_base = true;
             }
             // Its framing cannot carry what is published here.

@@ -63,9 +63,12 @@ pub(crate) struct Entry {
     state: AtomicU8,
     /// Milliseconds since the Unix epoch, as `v1::Session` has them.
     heard_ms: AtomicI64,
+    synced_ms: AtomicI64,
     subscriptions: AtomicU32,
     messages_in: AtomicU64,
+    messages_out: AtomicU64,
     bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
     outbound: Arc<Outbound>,
 }
 
@@ -87,9 +90,12 @@ impl Entry {
             identity: Mutex::new(identity),
             state: AtomicU8::new(State::Connecting as u8),
             heard_ms: AtomicI64::new(now.as_millisecond()),
+            synced_ms: AtomicI64::new(0),
             subscriptions: AtomicU32::new(0),
             messages_in: AtomicU64::new(0),
+            messages_out: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
             outbound,
         }
     }
@@ -132,6 +138,15 @@ impl Entry {
         self.heard_ms.store(now.as_millisecond(), Relaxed);
         self.messages_in.fetch_add(messages, Relaxed);
         self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// So many messages were written; `synced`: with a publication among them.
+    pub(crate) fn told(&self, now: Timestamp, messages: usize, bytes: usize, synced: bool) {
+        self.messages_out.fetch_add(messages as u64, Relaxed);
+        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+        if synced {
+            self.synced_ms.store(now.as_millisecond(), Relaxed);
+        }
     }
 
     /// How many channels it is subscribed to.
@@ -177,7 +192,6 @@ impl Entry {
             State::Connected => v1::SessionState::Connected,
             State::Closing => v1::SessionState::Closing,
         };
-        let said = self.outbound.said();
         v1::Session {
             id: self.id.to_string(),
             user,
@@ -187,13 +201,13 @@ impl Entry {
             peer: self.peer.to_string(),
             opened_ms: self.opened.as_millisecond(),
             heard_ms: self.heard_ms.load(Relaxed),
-            synced_ms: said.synced_ms,
+            synced_ms: self.synced_ms.load(Relaxed),
             expires_ms: expires.map_or(0, Timestamp::as_millisecond),
             subscriptions: self.subscriptions.load(Relaxed),
             messages_in: self.messages_in.load(Relaxed),
-            messages_out: said.messages,
+            messages_out: self.messages_out.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
-            bytes_out: said.bytes,
+            bytes_out: self.bytes_out.load(Relaxed),
             queued_bytes: self.outbound.queued_bytes() as u64,
             cipher_suite: self.cipher_suite.to_owned(),
             client_name,

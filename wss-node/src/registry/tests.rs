@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::auth::Grant;
-use crate::outbound::tests::written;
 use crate::service::tests::{admission, node};
 use crate::wire::Disconnect;
 use sealwire_proto::v1::{self, SessionFilter};
@@ -108,14 +107,9 @@ fn a_session_is_shown_with_what_it_did() {
     entry.reached(State::Connected);
     entry.identify(|identity| identity.client_name = "js".into());
     entry.heard(at(5), 2, 100);
-    let outbound = entry.outbound();
-    outbound.answer(vec![b'a'; 10].into());
-    written(outbound, at(6));
+    entry.told(at(6), 1, 10, false);
     assert_eq!(entry.wire().synced_ms, 0, "a reply is no publication");
-    for _ in 0..2 {
-        assert!(!outbound.push_publication(vec![b'p'; 10].into(), None), "there is no connection");
-    }
-    written(outbound, at(7));
+    entry.told(at(7), 2, 20, true);
     entry.subscribed(3);
     let wire = entry.wire();
     assert_eq!((wire.user.as_str(), wire.client_name.as_str()), ("ada", "js"));

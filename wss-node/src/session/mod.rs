@@ -5,9 +5,7 @@ mod checking;
 mod commands;
 mod connect;
 mod frames;
-mod heads;
 mod life;
-mod line;
 mod look;
 mod permission;
 mod publish;
@@ -44,7 +42,6 @@ use crate::telemetry::trace::{self, Closing, Tally};
 use crate::upgrade::Admission;
 use crate::wire::Disconnect;
 use commands::Commands;
-use line::Line;
 use serve::Session;
 use wire::{MessageLimits, Wire};
 
@@ -87,7 +84,7 @@ impl From<Disconnect> for End {
 /// Runs a session on an upgraded connection until it ends; `ahead` was read beyond the request.
 pub(crate) async fn run<S>(node: &Arc<Node>, stream: S, ahead: Bytes, admission: Admission)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let (peer, began) = (admission.client.peer, Instant::now());
     let _counted = Gauge::up(&node.counters.sessions);
@@ -95,10 +92,8 @@ where
         bytes: node.config.session.message_bytes,
         fragments: node.config.session.message_fragments,
     };
-    let wire = Wire::new(stream, ahead, limits);
-    let line = Arc::new(Line::new(wire, admission.framing.is_text(), &node.guard));
+    let mut wire = Wire::new(stream, ahead, limits);
     let outbound = Arc::new(Outbound::new(node.config.session.outbound_queue_bytes));
-    outbound.connect(Some(Arc::clone(&line) as _));
     let registered = node.registry.open(&admission, &outbound, Timestamp::now());
     let entry = registered.entry();
     let client = entry.id;
@@ -106,8 +101,14 @@ where
     trace::session(&client);
     tracing::debug!(%peer, %client, "session open");
     let mut tally = Tally::default();
-    let mut session =
-        Session { node, line: &line, outbound: &outbound, commands: &mut commands, entry, tally: &mut tally };
+    let mut session = Session {
+        node,
+        wire: &mut wire,
+        outbound: &outbound,
+        commands: &mut commands,
+        entry,
+        tally: &mut tally,
+    };
     // A fault of ours ends this session and no other, and in good order.
     let end = AssertUnwindSafe(session.serve()).catch_unwind().await.unwrap_or_else(|_| {
         Counters::add(&node.counters.sessions_panicked);
@@ -117,12 +118,9 @@ where
     entry.reached(State::Closing);
     node.telemetry.histograms().session(began.elapsed());
     node.counters.closes.add(end.closing().side, end.closing().code);
-    trace::closing(&end.closing(), tally, outbound.said());
-    // Nothing more is to be queued or written for it, and its place is another's.
-    outbound.connect(None);
+    trace::closing(&end.closing(), tally);
+    // Nothing more is to be queued for it, and its place is another's.
     drop((commands, outbound));
-    let mut wire = line.wire().take();
-    drop(line);
     // After a fault of ours the WebSocket may have one too.
     let _ = AssertUnwindSafe(goodbye(&mut wire, &end, peer, client)).catch_unwind().await;
 }
@@ -150,8 +148,6 @@ where
 
 #[cfg(test)]
 mod ends_tests;
-#[cfg(test)]
-mod fanout_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -16,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::End;
 use super::commands::Commands;
-use super::line::Line;
 use super::rate::{Allowance, Rate};
 use super::timers::{Due, Timers};
 use super::tokens::Checked;
-use super::wire::Heard;
+use super::wire::{Heard, Wire};
 use super::work::Outcome;
 use super::writing::{Pings, Stall, Writing};
 use crate::guard::Gate;
@@ -39,7 +38,7 @@ const CONTROL_FRAMES: u32 = 10;
 /// A session while it is served.
 pub(super) struct Session<'a, S> {
     pub(super) node: &'a Arc<Node>,
-    pub(super) line: &'a Line<S>,
+    pub(super) wire: &'a mut Wire<S>,
     pub(super) outbound: &'a Arc<Outbound>,
     pub(super) commands: &'a mut Commands,
     pub(super) entry: &'a Arc<Entry>,
@@ -138,7 +137,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     where
         F: Future<Output = (watch::Receiver<Gate>, Word)>,
     {
-        let (line, outbound, commands) = (self.line, self.outbound, &mut *self.commands);
+        let (wire, outbound, commands) = (&mut *self.wire, self.outbound, &mut *self.commands);
         // Whose `connect` is being decided is not late with it, and not heard.
         let (connected, deciding) = (commands.is_connected(), commands.is_deciding());
         course.timers.decides(deciding);
@@ -152,7 +151,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             }
             // Before the traffic, which may never end.
             let now = Instant::now();
-            if course.timers.next(config, connected, line.wire().begun()) <= now {
+            if course.timers.next(config, connected, wire.begun()) <= now {
                 return Poll::Ready(Turn::Due);
             }
             if let Poll::Ready(checked) = commands.poll_checked(cx) {
@@ -166,7 +165,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                     continue;
                 }
                 if listens {
-                    if let Poll::Ready(heard) = line.wire().poll_next(cx) {
+                    if let Poll::Ready(heard) = wire.poll_next(cx) {
                         return Poll::Ready(Turn::Heard(heard));
                     }
                 } else if let Poll::Ready(next) = outbound.poll_next(cx, guard.is_open()) {
@@ -174,7 +173,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 }
             }
             // A message may have begun just now. A timer that goes off too early costs less than moving it each time.
-            let next = course.timers.next(config, connected, line.wire().begun());
+            let next = course.timers.next(config, connected, wire.begun());
             if next < sleep.deadline() || sleep.deadline() <= now {
                 sleep.as_mut().reset(next);
             }
@@ -240,9 +239,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         sleep: Pin<&mut Sleep>,
     ) -> Result<(), End> {
         let frames = std::mem::take(&mut taken.frames);
+        let (count, synced) = (frames.len(), frames.iter().any(|frame| frame.is_publication));
         self.say(frames, course, sleep).await?;
-        let (messages, bytes) = taken.written(Timestamp::now());
-        self.node.counters.sent(messages, bytes);
+        let bytes = taken.written();
+        self.tally.sent(&self.node.counters, count, bytes);
+        self.entry.told(Timestamp::now(), count, bytes, synced);
         // What waited for these answers to be taken.
         self.commands.advance();
         Ok(())
@@ -261,9 +262,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         let mut stall = Stall::new(self.node.config.session.write_timeout);
         let mut pings = Pings::default();
         loop {
-            let (line, outbound, timers) = (self.line, self.outbound, &course.timers);
+            let (wire, outbound, timers) = (&mut *self.wire, self.outbound, &course.timers);
             let turn = poll_fn(|cx| {
-                let mut wire = line.wire();
                 if let Poll::Ready(written) = wire.poll_write(cx, &mut frames, is_text) {
                     return Poll::Ready(Writing::Done(written));
                 }
@@ -284,7 +284,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             let turn = turn.await;
             if let Some(time) = stall.unheard(Instant::now) {
                 course.timers.unheard(time);
-                self.line.wire().unread_for(time);
+                self.wire.unread_for(time);
             }
             match turn {
                 Writing::Done(Ok(())) => return Ok(()),
@@ -311,8 +311,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     fn due(&mut self, course: &mut Course) -> Result<(), End> {
         let (config, connected) = (&self.node.config.session, self.commands.is_connected());
-        let begun = self.line.wire().begun();
-        let due = course.timers.due(config, connected, begun, Instant::now());
+        let due = course.timers.due(config, connected, self.wire.begun(), Instant::now());
         if let Some(ping) = self.meet(due, course)? {
             self.outbound.push(ping);
         }

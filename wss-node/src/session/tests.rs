@@ -118,7 +118,8 @@ async fn violations_of_websocket_get_the_codes_of_the_rfc() {
     }
 }
 
-/// Bytes of the futures that a connection is while its session is idle. What is in the session's, in bytes, is about: what waits for the node's word 300, commands,
+/// Bytes of the futures that a connection is while its session is idle. What is in the session's, in bytes, is about:
+/// the library's WebSocket 400 while there is one (else what is left of it), what waits for the node's word 300, commands,
 /// work and admission 520, one timer 120, telemetry's tally and identifiers 100, the rest for the compiler's states.
 #[tokio::test]
 async fn an_idle_session_is_small() {
@@ -126,9 +127,7 @@ async fn an_idle_session_is_small() {
     let (_ours, theirs) = tokio::io::duplex(64);
     let session = run(&node, Box::new(theirs), Bytes::new(), admission(&node));
     let size = size_of_val(&session);
-    assert!(size <= 2944, "the future of a session has {size} bytes");
+    assert!(size <= 3328, "the future of a session has {size} bytes");
     assert!(size_of::<Entry>() <= 320, "an entry of the registry has {} bytes", size_of::<Entry>());
-    let line = size_of::<Line<Box<DuplexStream>>>();
-    assert!(line <= 184, "a line has {line} bytes");
-    assert!(size_of::<Outbound>() <= 224, "a queue has {} bytes", size_of::<Outbound>());
+    assert!(size_of::<Outbound>() <= 168, "a queue has {} bytes", size_of::<Outbound>());
 }

@@ -1,24 +1,22 @@
 //! The WebSocket of a session: frames in and out, by the rules of RFC 6455 and the limits of the node.
 //!
 //! The library keeps a read buffer of 8 KiB for each WebSocket, which would be most of what an idle session costs.
-//! So the WebSocket is put together when there is something to read, and taken apart again when nothing is under way:
-//! between two messages it has no state that matters. What is written goes past it, whole frames at a time.
+//! So the WebSocket is put together when there is something to read or write, and taken apart again when nothing is
+//! under way: between two messages it has no state that matters.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 use tokio_websockets::proto::ProtocolError;
 use tokio_websockets::{CloseCode, Error, Limits, Message, ServerBuilder, WebSocketStream};
 
-use super::heads;
 use super::watched::Watched;
 use crate::close::MAX_REASON_BYTES;
 use crate::outbound::Frame;
@@ -55,18 +53,19 @@ pub(crate) enum Heard {
 pub(crate) struct Wire<S> {
     state: State<S>,
     limits: MessageLimits,
-    /// Something may be in the library's queue, or on its way below.
+    /// Something may be in the library's queue.
     unflushed: bool,
-    /// What is left of a frame that the connection has taken a part of. It goes before everything else.
-    torn: Bytes,
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they change places with each message: a box would be allocated each time"
+)]
 enum State<S> {
     Parked(Watched<S>),
-    /// In a box, for it is there only while something comes in.
-    Open(Box<WebSocketStream<Watched<S>>>),
-    /// On the way from one to the other, or gone.
+    Open(WebSocketStream<Watched<S>>),
+    /// On the way from one to the other.
     Moving,
 }
 
@@ -75,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S, ahead: Bytes, limits: MessageLimits) -> Self {
         let mut watched = Watched::new(stream, limits.fragments);
         watched.unread(ahead);
-        let mut wire = Self { state: State::Parked(watched), limits, unflushed: false, torn: Bytes::new() };
+        let mut wire = Self { state: State::Parked(watched), limits, unflushed: false };
         // What was read ahead is there to be read, whether more comes or not.
         wire.open();
         wire
@@ -86,10 +85,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             && let State::Parked(watched) = std::mem::replace(&mut self.state, State::Moving)
         {
             let limits = Limits::default().max_payload_len(Some(self.limits.bytes));
-            self.state = State::Open(Box::new(ServerBuilder::new().limits(limits).serve(watched)));
+            self.state = State::Open(ServerBuilder::new().limits(limits).serve(watched));
         }
         match &mut self.state {
-            State::Open(socket) => Some(&mut **socket),
+            State::Open(socket) => Some(socket),
             State::Parked(_) | State::Moving => None,
         }
     }
@@ -99,18 +98,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             State::Open(socket) => self.state = State::Parked(socket.into_inner()),
             other => self.state = other,
         }
-    }
-
-    /// Takes it out of its place, for its end; what is left there is over.
-    pub(crate) fn take(&mut self) -> Self {
-        let (state, torn) =
-            (std::mem::replace(&mut self.state, State::Moving), std::mem::take(&mut self.torn));
-        Self { state, torn, ..*self }
-    }
-
-    /// Whether nothing is under way, neither in nor out: then anybody may write.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.state, State::Parked(_)) && !self.unflushed && self.torn.is_empty()
     }
 
     fn watched(&mut self) -> Option<&mut Watched<S>> {
@@ -173,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// Writes what is under way and then frames, as the connection takes them; those that are left it has taken nothing of.
+    /// Queues frames as the connection takes them, and writes all that is queued; those that are left are not queued yet.
     ///
     /// # Errors
     /// The connection is over.
@@ -183,37 +170,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         frames: &mut VecDeque<Frame>,
         is_text: bool,
     ) -> Poll<Result<(), Error>> {
-        self.unflushed = true;
-        ready!(self.poll_torn(cx))?;
-        if let State::Open(socket) = &mut self.state {
-            ready!(Pin::new(&mut **socket).poll_flush(cx))?;
-        }
         while !frames.is_empty() {
-            let stream = self.watched().ok_or(Error::AlreadyClosed)?;
-            // Almost always there is one.
-            let taken = if frames.len() == 1 {
-                ready!(heads::poll_write::<1, _>(stream, cx, frames, is_text))?
-            } else {
-                ready!(heads::poll_write::<{ heads::TOGETHER }, _>(stream, cx, frames, is_text))?
-            };
-            self.torn = heads::taken(frames, taken, is_text);
-            ready!(self.poll_torn(cx))?;
-        }
-        let stream = self.watched().ok_or(Error::AlreadyClosed)?;
-        ready!(Pin::new(stream).poll_flush(cx))?;
-        self.unflushed = false;
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_torn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.torn.is_empty() {
-            let rest = self.torn.clone();
-            let stream = self.watched().ok_or(Error::AlreadyClosed)?;
-            match ready!(Pin::new(stream).poll_write(cx, &rest))? {
-                0 => return Poll::Ready(Err(Error::Io(std::io::ErrorKind::WriteZero.into()))),
-                taken => self.torn.advance(taken),
+            self.unflushed = true;
+            let Some(socket) = self.open() else { return Poll::Ready(Err(Error::AlreadyClosed)) };
+            let mut socket = Pin::new(socket);
+            ready!(socket.as_mut().poll_ready(cx))?;
+            if let Some(Frame { bytes, .. }) = frames.pop_front() {
+                socket.start_send(if is_text { Message::text(bytes) } else { Message::binary(bytes) })?;
             }
         }
+        if let State::Open(socket) = &mut self.state {
+            ready!(Pin::new(socket).poll_flush(cx))?;
+        }
+        self.unflushed = false;
         Poll::Ready(Ok(()))
     }
 
@@ -233,7 +202,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             watched.lift();
         }
         let goodbye = async {
-            poll_fn(|cx| self.poll_torn(cx)).await.ok()?;
             let socket = self.open()?;
             if let Some(code) = CloseCode::try_from(code).ok().filter(|code| !code.is_reserved()) {
                 let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
@@ -252,9 +220,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Answers the client's close, if there was one, and ends the connection.
     pub(crate) async fn end(&mut self) {
         let goodbye = async {
-            if poll_fn(|cx| self.poll_torn(cx)).await.is_err() {
-                return;
-            }
             match &mut self.state {
                 State::Open(socket) => {
                     let _ = socket.close().await;

@@ -17,7 +17,6 @@ use super::sampling::Sampling;
 use crate::auth::Grant;
 use crate::client::Client;
 use crate::counters::{Counters, Side};
-use crate::outbound::Said;
 use crate::registry::SessionId;
 use crate::tls::Reason;
 use crate::upgrade::{Admission, Upgraded};
@@ -182,7 +181,9 @@ pub(crate) struct Closing<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     messages_received: u64,
+    messages_sent: u64,
     bytes_received: u64,
+    bytes_sent: u64,
 }
 
 impl Tally {
@@ -192,6 +193,14 @@ impl Tally {
         self.bytes_received += count(bytes);
         Counters::add(&counters.messages_received);
         Counters::add_many(&counters.bytes_received, bytes);
+    }
+
+    /// Messages were written, so many bytes together.
+    pub(crate) fn sent(&mut self, counters: &Counters, messages: usize, bytes: usize) {
+        self.messages_sent += count(messages);
+        self.bytes_sent += count(bytes);
+        Counters::add_many(&counters.messages_sent, messages);
+        Counters::add_many(&counters.bytes_sent, bytes);
     }
 }
 
@@ -210,8 +219,8 @@ pub(crate) fn let_in(grant: Option<&Grant>) {
     within(|context| context.span().set_attribute(KeyValue::new("wss_node.auth", auth)));
 }
 
-/// The session of this task ends, and what was said to it until then.
-pub(crate) fn closing(closing: &Closing<'_>, tally: Tally, said: Said) {
+/// The session of this task ends.
+pub(crate) fn closing(closing: &Closing<'_>, tally: Tally) {
     within(|context| {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let span = context.span();
@@ -220,9 +229,9 @@ pub(crate) fn closing(closing: &Closing<'_>, tally: Tally, said: Said) {
             KeyValue::new("wss_node.close.code", i64::from(closing.code)),
             KeyValue::new("wss_node.close.reason", closing.reason.to_owned()),
             KeyValue::new("wss_node.messages.received", whole(tally.messages_received)),
-            KeyValue::new("wss_node.messages.sent", whole(said.messages)),
+            KeyValue::new("wss_node.messages.sent", whole(tally.messages_sent)),
             KeyValue::new("wss_node.bytes.received", whole(tally.bytes_received)),
-            KeyValue::new("wss_node.bytes.sent", whole(said.bytes)),
+            KeyValue::new("wss_node.bytes.sent", whole(tally.bytes_sent)),
         ]);
         if closing.failed {
             span.set_status(Status::error(closing.reason.to_owned()));

@@ -73,12 +73,12 @@ async fn a_connection_has_its_handshake_its_upgrade_and_its_end() {
         let_in(Some(&Grant { user: "u".to_owned(), ..Grant::anonymous() }));
         event("breaker open");
         let mut tally = Tally::default();
-        let said = Said { messages: 2, bytes: 100, synced_ms: 0 };
         tally.received(&node.counters, 7);
+        tally.sent(&node.counters, 2, 100);
         let publishing = tracing.publishing("news").unwrap();
         let traceparent = publishing.traceparent();
         drop(publishing);
-        closing(&Closing { side: Side::Node, code: 3008, reason: "slow", failed: true }, tally, said);
+        closing(&Closing { side: Side::Node, code: 3008, reason: "slow", failed: true }, tally);
         traceparent
     };
     let traceparent = Box::pin(session.with_context(trace.context())).await;
@@ -119,7 +119,7 @@ async fn a_connection_has_its_handshake_its_upgrade_and_its_end() {
     }
     let publish = kept.named("wss publish").unwrap();
     assert_eq!(traceparent, format!("00-{trace_id}-{}-01", publish.span_context.span_id()));
-    assert_eq!(Counters::get(&node.counters.bytes_received), 7);
+    assert_eq!(Counters::get(&node.counters.bytes_sent), 100);
 }
 
 #[tokio::test]
@@ -129,11 +129,7 @@ async fn what_is_not_traced_makes_nothing() {
     assert!(tracing.connection(&client(), &Method::GET, "/", &headers(PARENT), now).is_none());
     assert!(tracing.publishing("news").is_none());
     event("breaker open");
-    closing(
-        &Closing { side: Side::Client, code: 1000, reason: "", failed: false },
-        Tally::default(),
-        Said::default(),
-    );
+    closing(&Closing { side: Side::Client, code: 1000, reason: "", failed: false }, Tally::default());
     tracing.failed_handshake(&client(), Reason::Timeout, Duration::ZERO, now);
     assert!(kept.0.lock().unwrap().is_empty());
 }

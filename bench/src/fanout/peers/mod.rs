@@ -1,6 +1,5 @@
 //! The servers that are measured, each started anew for each measurement, on an address of its own.
 
-mod bare;
 mod bun;
 mod centrifugo;
 mod nats;
@@ -22,8 +21,6 @@ const QUIET: &str = "10m";
 pub enum Peer {
     /// Our node.
     Sealwire,
-    /// A loop that seals and writes, and nothing else.
-    Bare,
     /// A broadcast loop with npm's `ws`.
     Ws,
     /// Publish and subscribe of Bun, which is that of uWebSockets.
@@ -36,15 +33,13 @@ pub enum Peer {
 
 impl Peer {
     /// All, ours first.
-    pub const ALL: [Self; 6] =
-        [Self::Sealwire, Self::Bare, Self::Ws, Self::Bun, Self::Centrifugo, Self::Nats];
+    pub const ALL: [Self; 5] = [Self::Sealwire, Self::Ws, Self::Bun, Self::Centrifugo, Self::Nats];
 
     /// What it is called in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Sealwire => "Sealwire",
-            Self::Bare => "bare loop",
             Self::Ws => "ws",
             Self::Bun => "Bun (uWebSockets)",
             Self::Centrifugo => "Centrifugo",
@@ -56,7 +51,7 @@ impl Peer {
     #[must_use]
     pub fn install(self) -> &'static str {
         match self {
-            Self::Sealwire | Self::Bare => "cargo build",
+            Self::Sealwire => "cargo build",
             Self::Ws | Self::Nats => "tests/tools/install",
             Self::Bun => bun::INSTALL,
             Self::Centrifugo => centrifugo::INSTALL,
@@ -70,7 +65,6 @@ impl Peer {
     pub async fn start(self, namespaces: &str) -> Result<Option<Server>> {
         match self {
             Self::Sealwire => sealwire::start(namespaces).await.map(Some),
-            Self::Bare => bare::start().await.map(Some),
             Self::Ws => ws::start().await,
             Self::Bun => bun::start().await,
             Self::Centrifugo => centrifugo::start().await,
