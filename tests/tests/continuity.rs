@@ -273,8 +273,7 @@ async fn a_slow_reader_is_closed_with_3008_and_misses_nothing() {
     let outcome = trial.end(Some(setting.client(Framing::Json, 0))).await;
     outcome.assert_sound("slow");
     assert_eq!(outcome.verdict.lost, 0, "{:?}", outcome.lives);
-    // On a busy machine it may be too slow once more while it catches up with a publisher that never rests.
-    assert!(outcome.lives["slow"].closes.keys().eq([&3008]), "{:?}", outcome.lives["slow"].closes);
+    assert_eq!(outcome.lives["slow"].closes.get(&3008), Some(&1), "{:?}", outcome.lives["slow"].closes);
     assert!(outcome.lives["fast"].closes.is_empty(), "{:?}", outcome.lives["fast"]);
 }
 
