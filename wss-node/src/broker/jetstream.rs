@@ -162,12 +162,12 @@ impl Broker for JetStreamBroker {
     }
 
     async fn read(&self, channel: &str, rules: &Arc<Rules>, from: &From, limit: usize) -> Read {
-        if let From::After(position) | From::Before(position) = from
-            && let Err(why) = self.shared.reach(channel, rules, position).await
-        {
-            return Read::Unavailable(why);
-        }
-        let read = self.shared.look(channel, rules, |replica| replica.channel.read(from, limit)).await;
+        let position = match from {
+            From::After(position) | From::Before(position) => Some(position),
+            From::Oldest | From::Newest => None,
+        };
+        let read =
+            self.shared.look(channel, rules, position, |replica| replica.channel.read(from, limit)).await;
         read.unwrap_or_else(Read::Unavailable)
     }
 
@@ -179,7 +179,7 @@ impl Broker for JetStreamBroker {
         limit: usize,
     ) -> Snapshot {
         let snapshot =
-            self.shared.look(channel, rules, |replica| replica.channel.snapshot(cursor, limit)).await;
+            self.shared.look(channel, rules, None, |replica| replica.channel.snapshot(cursor, limit)).await;
         snapshot.unwrap_or_else(Snapshot::Unavailable)
     }
 

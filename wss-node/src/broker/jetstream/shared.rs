@@ -151,8 +151,7 @@ impl Shared {
             }
             Ok(())
         };
-        let made = tokio::time::timeout(self.timeout, make).await;
-        made.unwrap_or_else(|_| Err(unavailable("it does not answer")))?;
+        self.in_time(make).await?;
         Ok(live)
     }
 
@@ -188,23 +187,17 @@ impl Shared {
 
     /// Sees to it that the replica has a position that was told by another node, if the leader has it: what comes by
     /// itself may be later than a client that moves.
-    pub(super) async fn reach(
-        &self,
-        channel: &str,
-        rules: &Arc<Rules>,
-        position: &Position,
-    ) -> Result<(), Unavailable> {
-        let live = self.live(channel, rules).await?;
+    async fn reach(&self, live: &Live, position: &Position) -> Result<(), Unavailable> {
         let top = live.held().current().map(|replica| replica.channel.top());
         if top.is_none_or(|top| top.epoch != position.epoch || top.offset >= position.offset) {
             return Ok(());
         }
-        let caught_up = tokio::time::timeout(self.timeout, self.catch_up(&live)).await;
-        match caught_up {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(failure)) => Err(failed(failure)),
-            Err(_) => Err(unavailable("it does not answer")),
-        }
+        self.in_time(async { self.catch_up(live).await.map(drop).map_err(failed) }).await
+    }
+
+    async fn in_time(&self, work: impl Future<Output = Result<(), Unavailable>>) -> Result<(), Unavailable> {
+        let done = tokio::time::timeout(self.timeout, work).await;
+        done.unwrap_or_else(|_| Err(unavailable("it does not answer")))
     }
 
     /// Takes what the leader has and the replica has not; tells whether there was anything.
@@ -271,15 +264,19 @@ impl Shared {
         }
     }
 
-    /// Looks at a replica.
+    /// Looks at a replica, once it has `position` if the leader has it.
     pub(super) async fn look<T>(
         &self,
         channel: &str,
         rules: &Arc<Rules>,
+        position: Option<&Position>,
         see: impl Fn(&Replica) -> T,
     ) -> Result<T, Unavailable> {
         loop {
             let live = self.live(channel, rules).await?;
+            if let Some(position) = position {
+                self.reach(&live, position).await?;
+            }
             let now = self.now();
             let mut held = live.held();
             // It may have been broken up since.
