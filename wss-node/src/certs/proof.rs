@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealwire_proto::v1::{NodeMessage, Serving, node_message};
 use tokio::sync::mpsc;
 
+use super::backoff::Backoff;
 use super::prove::OwnListener;
 use super::receive::{answer, micros};
 use super::served::Served;
@@ -14,7 +15,7 @@ use crate::readiness::Readiness;
 
 /// After a proof that failed, first and at most: the listener may wait for the channels, not be reached yet, or an
 /// overlapping certificate be removed.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const AGAIN: Backoff = Backoff::between(Duration::from_secs(1), Duration::from_secs(30));
 
 /// What has to be seen, where, and who is told.
 pub(super) struct Proof {
@@ -29,7 +30,7 @@ pub(super) struct Proof {
 impl Proof {
     /// Until it was seen, or something else is served.
     pub(super) async fn served(self) {
-        let mut again = AGAIN.0;
+        let mut again = AGAIN;
         while self.is_served() {
             let seen = prove::served(self.listener, &self.names, &self.served, &self.reader).await;
             // Another swap may have come meanwhile: then this proof says nothing about what is served.
@@ -54,8 +55,8 @@ impl Proof {
             if proven {
                 return;
             }
-            tokio::time::sleep(again).await;
-            again = (again * 2).min(AGAIN.1);
+            // It asks nobody but this node: there is nothing to spread.
+            tokio::time::sleep(again.next(1.0)).await;
         }
     }
 

@@ -33,6 +33,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// A stream that lived this long was a healthy one: the next dial starts over with short waits.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 
+/// Before the agent is dialled again: it may be about to start, and many nodes may be waiting.
+const DIAL: Backoff = Backoff::between(Duration::from_millis(250), Duration::from_secs(10));
+
 /// Takes certificates from the agent.
 pub(crate) struct Receiver {
     node_id: String,
@@ -77,7 +80,7 @@ impl Receiver {
 
     /// Runs for as long as the node does.
     pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = DIAL;
         loop {
             let started = Instant::now();
             let ended = self.stream().await;
