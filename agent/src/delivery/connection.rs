@@ -19,7 +19,7 @@ use tonic::{Status, Streaming};
 
 use super::server::Delivery;
 use super::slot::{Digest, Effect, Held, Input, Leaf, Saw, Slot};
-use super::tell::{Teller, nack_text};
+use super::tell::{Stopping, Teller, nack_text};
 use super::{Bundle, Event, NodeInfo, Outcome, SHADOW_NUMBER, Takes, prove, route, until};
 use crate::config::CertificateConfig;
 use orders::Told;
@@ -52,6 +52,12 @@ pub(super) struct Connection {
 
 /// The connection is over.
 struct Closed;
+
+impl From<Stopping> for Closed {
+    fn from(_: Stopping) -> Self {
+        Self
+    }
+}
 
 impl Connection {
     pub(super) fn new(
@@ -256,8 +262,7 @@ impl Connection {
                 Effect::Staple { generation } => self.staple(certificate, generation).await?,
                 Effect::Probe { generation } => self.probe(certificate, generation),
                 Effect::Report { generation, outcome } => {
-                    let told = self.teller.report(certificate, generation, outcome, now).await;
-                    told.map_err(|_| Closed)?;
+                    self.teller.report(certificate, generation, outcome, now).await?;
                 }
                 Effect::Disconnect => {
                     tracing::warn!(node = self.node.id, certificate, "no answer to a push: closing");
@@ -330,7 +335,7 @@ impl Connection {
     }
 
     async fn tell(&self, event: Event) -> Result<(), Closed> {
-        self.delivery.events.send(event).await.map_err(|_| Closed)
+        Ok(self.teller.tell(event).await?)
     }
 }
 

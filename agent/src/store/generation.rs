@@ -147,7 +147,7 @@ impl Generation {
     }
 }
 
-fn required(path: &Path) -> Result<Vec<u8>, StoreError> {
+pub(super) fn required(path: &Path) -> Result<Vec<u8>, StoreError> {
     durable::read(path)?.ok_or_else(|| StoreError::damaged(path, "the file is missing"))
 }
 
@@ -174,16 +174,9 @@ pub(crate) fn chain_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
 /// PEM text of certificates, 64 characters a line (RFC 7468).
 #[must_use]
 pub fn pem_of(chain: &[CertificateDer<'_>]) -> String {
-    use std::fmt::Write;
     let mut text = String::new();
     for certificate in chain {
-        let body = base64_of(certificate);
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        for line in body.as_bytes().chunks(64) {
-            // Writing to a String cannot fail, and base64 is ASCII.
-            let _ = writeln!(text, "{}", String::from_utf8_lossy(line));
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
+        push_block(&mut text, "CERTIFICATE", certificate);
     }
     text
 }
@@ -191,26 +184,31 @@ pub fn pem_of(chain: &[CertificateDer<'_>]) -> String {
 /// PEM text of a key in PKCS#8 (RFC 5958), wiped on drop.
 #[must_use]
 pub(crate) fn key_pem_of(pkcs8: &[u8]) -> Zeroizing<String> {
-    const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
-    const END: &str = "-----END PRIVATE KEY-----\n";
-    let body = Zeroizing::new(base64_of(pkcs8));
-    let length = BEGIN.len() + body.len() + body.len().div_ceil(64) + END.len();
-    // At once as large as it gets: nothing is left behind in a smaller buffer.
-    let mut text = Zeroizing::new(String::with_capacity(length));
-    text.push_str(BEGIN);
+    let mut text = Zeroizing::new(String::new());
+    push_block(&mut text, "PRIVATE KEY", pkcs8);
+    text
+}
+
+/// Adds a PEM block. What is in it is left behind in no other buffer, if `text` was empty.
+fn push_block(text: &mut String, label: &str, der: &[u8]) {
+    use base64::Engine;
+    const LINE: usize = 64;
+    let body = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(der));
+    let around = "-----BEGIN -----\n-----END -----\n".len() + 2 * label.len();
+    // At once as large as it gets.
+    text.reserve(around + body.len() + body.len().div_ceil(LINE));
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        text.push_str(part);
+    }
     let mut rest = body.as_str();
     while !rest.is_empty() {
         // Base64 is ASCII.
-        let (line, after) = rest.split_at(rest.len().min(64));
+        let (line, after) = rest.split_at(rest.len().min(LINE));
         text.push_str(line);
         text.push('\n');
         rest = after;
     }
-    text.push_str(END);
-    text
-}
-
-fn base64_of(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
+    for part in ["-----END ", label, "-----\n"] {
+        text.push_str(part);
+    }
 }
