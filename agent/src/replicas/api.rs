@@ -251,6 +251,12 @@ impl Api {
         ApiError { verb, resource, name: name.to_owned(), namespace: self.reach.namespace.clone(), fault }
     }
 
+    /// Where objects of a kind are.
+    fn url(&self, resource: Resource) -> String {
+        let Reach { server, namespace, .. } = &self.reach;
+        format!("{server}{}/namespaces/{namespace}/{}", resource.path(), resource.name())
+    }
+
     /// A request with our token.
     fn request(&self, method: Method, url: &str) -> Result<reqwest::RequestBuilder, Fault> {
         let token = read_line(&self.reach.token_file).map_err(Fault::Away)?;
@@ -264,8 +270,7 @@ impl Api {
         name: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, ApiError> {
-        let Reach { server, namespace, .. } = &self.reach;
-        let url = format!("{server}{}/namespaces/{namespace}/{}/{name}", resource.path(), resource.name());
+        let url = format!("{}/{name}", self.url(resource));
         let exchange = async {
             let mut request = match body {
                 Some(body) => self.request(Method::PUT, &url)?.json(body),
@@ -290,10 +295,10 @@ impl Api {
     /// [`ApiError`].
     pub async fn watch(&self, name: &str, after: &str) -> Result<Watch, ApiError> {
         let fault = |fault| self.error(Verb::Watch, Resource::Secrets, name, fault);
-        let Reach { server, namespace, timeout, .. } = &self.reach;
+        let timeout = &self.reach.timeout;
         let url = format!(
-            "{server}/api/v1/namespaces/{namespace}/secrets?watch=1&fieldSelector=metadata.name%3D{name}\
-             &resourceVersion={after}&timeoutSeconds={}",
+            "{}?watch=1&fieldSelector=metadata.name%3D{name}&resourceVersion={after}&timeoutSeconds={}",
+            self.url(Resource::Secrets),
             WATCH.as_secs()
         );
         let request = self.request(Method::GET, &url).map_err(fault)?.timeout(WATCH + *timeout);

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 
 use super::News;
 use super::api::{Api, ApiError};
-use super::contents::{self, Contents};
+use super::contents::Contents;
 use super::election::Election;
 use super::place::{Part, Place};
 use super::secret::Secret;
-use crate::store::{StoreError, durable};
+use crate::store::{self, StoreError, durable};
 
 /// Another leader's write, or an edit by hand, may come between reading and writing.
 const TRIES: usize = 3;
@@ -136,10 +136,7 @@ impl Copies {
     /// # Errors
     /// [`ShareError`]: the request must not be made.
     pub async fn pass(&self, issuer: &str) -> Result<(), ShareError> {
-        let term = self.confirm().await?;
-        let part = Part::Account(issuer.to_owned());
-        let ours = self.local(&part, None)?;
-        self.write(&part, &ours, term).await
+        self.copy_part(&Part::Account(issuer.to_owned()), None).await
     }
 
     /// Copies what there is of a certificate; its generation is the current one.
@@ -202,9 +199,7 @@ impl Copies {
     /// What the state directory has of it.
     pub(super) fn local(&self, part: &Part, generation: Option<u64>) -> Result<Contents, StoreError> {
         match part {
-            Part::Certificate(name) => {
-                certificate(&self.place.state_dir.join("certificates").join(name), generation)
-            }
+            Part::Certificate(name) => store::contents(&self.place.state_dir, name, generation),
             Part::Account(issuer) => account(&self.account_dir(issuer)),
         }
     }
@@ -269,26 +264,5 @@ fn account(dir: &Path) -> Result<Contents, StoreError> {
             found.insert(name, bytes);
         }
     }
-    Ok(found)
-}
-
-fn certificate(dir: &Path, generation: Option<u64>) -> Result<Contents, StoreError> {
-    let mut found = Contents::default();
-    for name in [contents::ORDER, contents::ORDER_KEY, contents::MEMORY] {
-        if let Some(bytes) = durable::read(&dir.join(name))? {
-            found.insert(name, bytes);
-        }
-    }
-    let current = || std::fs::read_link(dir.join("current")).ok()?.file_name()?.to_str()?.parse().ok();
-    let Some(number) = generation.or_else(current) else { return Ok(found) };
-    let place = dir.join("generations").join(format!("{number:06}"));
-    for (name, file) in crate::store::Generation::FILES {
-        let Some(bytes) = durable::read(&place.join(file))? else {
-            // Not whole, so not for others.
-            return Err(StoreError::damaged(&place.join(file), "the file is missing"));
-        };
-        found.insert(name, bytes);
-    }
-    found.insert(contents::GENERATION, number.to_string().into_bytes());
     Ok(found)
 }

@@ -131,27 +131,25 @@ async fn read_all(copies: &Copies) -> BTreeMap<String, Contents> {
         };
         let verdict = secret.judge(&ours);
         copies.shelve(&part, Some(secret)).await;
-        match (part, verdict) {
-            (Part::Certificate(certificate), Verdict::Other(contents)) => {
-                found.insert(certificate, contents);
+        let have_nothing = match part {
+            Part::Certificate(_) => ours.generation().is_none(),
+            Part::Account(_) => ours.is_empty(),
+        };
+        let theirs = match verdict {
+            Verdict::Other(contents) => contents,
+            // Better than an order or another account, if it is found whole; we have nothing else.
+            Verdict::Edited(Some(contents), _) if have_nothing => contents,
+            _ => continue,
+        };
+        match part {
+            Part::Certificate(certificate) => {
+                found.insert(certificate, theirs);
             }
-            // Better than an order, if the store finds it whole; we have nothing else.
-            (Part::Certificate(certificate), Verdict::Edited(Some(contents), _))
-                if ours.generation().is_none() =>
-            {
-                found.insert(certificate, contents);
-            }
-            (Part::Account(issuer), Verdict::Other(contents)) => {
-                if let Err(error) = copies.take_account(&issuer, &contents) {
+            Part::Account(issuer) => {
+                if let Err(error) = copies.take_account(&issuer, &theirs) {
                     copies.trouble(&name, error.to_string()).await;
                 }
             }
-            (Part::Account(issuer), Verdict::Edited(Some(contents), _)) if ours.is_empty() => {
-                if let Err(error) = copies.take_account(&issuer, &contents) {
-                    copies.trouble(&name, error.to_string()).await;
-                }
-            }
-            _ => {}
         }
     }
     found

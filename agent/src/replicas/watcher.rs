@@ -70,7 +70,7 @@ async fn see(copies: &Copies, part: &Part, name: &str, secret: Secret) {
         Err(error) => return copies.trouble(name, error.to_string()).await,
     };
     let verdict = secret.judge(&ours);
-    let version_is_leaders = secret.term();
+    let term = secret.term();
     if copies.leads() {
         // The leader's own write comes back in the middle of the next one.
         match verdict {
@@ -90,7 +90,7 @@ async fn see(copies: &Copies, part: &Part, name: &str, secret: Secret) {
     match (verdict, part) {
         (Verdict::Empty | Verdict::Same, _) => copies.mended(name).await,
         (Verdict::Other(contents), Part::Certificate(certificate)) => {
-            tracing::debug!(certificate, term = version_is_leaders, "the leader has stored something");
+            tracing::debug!(certificate, term, "the leader has stored something");
             copies.mended(name).await;
             let _ = copies.news.send(News::Found { certificate: certificate.clone(), contents }).await;
         }

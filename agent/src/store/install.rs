@@ -1,7 +1,38 @@
-//! What another replica has stored, put into our own state directory.
+//! What replicas have of each other: files read for the Secret of a certificate, and put into our own state directory.
 
-use super::{CertificateStore, Generation, Journal, StoreError, durable};
+use std::path::Path;
+
+use super::generation::required;
+use super::{CertificateStore, Generation, Journal, Place, StoreError, durable};
 use crate::replicas::contents::{self, Contents};
+
+/// What the state directory has of a certificate: the order under way, the memory, and a generation; `None`: the
+/// current one, if there is one.
+///
+/// # Errors
+/// [`StoreError`]: a generation that is not whole is not for others.
+pub(crate) fn contents(
+    state_dir: &Path,
+    name: &str,
+    generation: Option<u64>,
+) -> Result<Contents, StoreError> {
+    let own = CertificateStore { name: name.into(), place: Place::new(state_dir) };
+    let mut found = Contents::default();
+    for name in [contents::ORDER, contents::ORDER_KEY, contents::MEMORY] {
+        if let Some(bytes) = durable::read(&own.dir().join(name))? {
+            found.insert(name, bytes);
+        }
+    }
+    // A damaged link is told, and mended, by whoever loads what is current.
+    let current = || own.current_number().ok().flatten();
+    let Some(number) = generation.or_else(current) else { return Ok(found) };
+    let place = own.generation_dir(number);
+    for (name, file) in Generation::FILES {
+        found.insert(name, required(&place.join(file))?);
+    }
+    found.insert(contents::GENERATION, number.to_string().into_bytes());
+    Ok(found)
+}
 
 impl CertificateStore {
     /// Stores a generation under the number that it has elsewhere and makes it current. One that is not whole (key and

@@ -41,6 +41,7 @@ pub use generation::{Generation, Metadata, New, pem_of};
 pub(crate) use generation::{chain_from_pem, key_pem_of};
 pub(crate) use glance::Glance;
 pub use history::HistoryEntry;
+pub(crate) use install::contents;
 pub use journal::Journal;
 
 /// How many generations are kept besides the current one: what a rollback may need, and a trail for people.
