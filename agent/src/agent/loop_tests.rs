@@ -12,8 +12,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::Command;
+use super::super::sources::add;
 use super::*;
 use crate::incident::Kind;
+use crate::issuer::Issuer;
+use crate::issuer::internal::InternalIssuer;
 use crate::issuer::{ErrorClass, OrderRequest, Progress};
 use crate::store::faults;
 

@@ -21,6 +21,7 @@ mod outside;
 mod pulse;
 mod replicas;
 mod revocations;
+mod sources;
 mod start;
 mod status;
 mod swaps;

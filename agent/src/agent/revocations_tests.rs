@@ -15,8 +15,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::Command;
+use super::super::sources::add;
 use super::*;
 use crate::delivery::Wishes;
+use crate::issuer::Issuer;
 use crate::issuer::{OrderRequest, Progress};
 use crate::revocation::fetch::{Fetch, FetchError, Reply, Request};
 use crate::revocation::test_ca::{CRL, CrlSays, OCSP, TestCa, asked};

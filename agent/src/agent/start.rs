@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sealwire_proto::anchors::{AnchorError, Anchors};
+use sealwire_proto::anchors::AnchorError;
 use sealwire_proto::socket::ListenError;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -23,7 +23,7 @@ use super::pulse::Pulse;
 use super::replicas::{Leading, Replicas};
 use super::revocations::Revocations;
 use super::tally::Tally;
-use super::{Agent, LONGEST_SLEEP, calendar};
+use super::{Agent, LONGEST_SLEEP, calendar, sources};
 use crate::admin::Admin;
 use crate::alert::rates::Rates;
 use crate::alert::{self, AlertError, Alerts};
@@ -35,9 +35,8 @@ use crate::delivery::server::Delivery;
 use crate::delivery::slot::Limits;
 use crate::delivery::{Desired, Event};
 use crate::deploy::{self, Surroundings};
-use crate::issuer::acme::{AcmeIssuer, Challenges, Gate};
-use crate::issuer::internal::{InternalIssuer, Publication};
-use crate::issuer::{IssueError, Issuer};
+use crate::issuer::IssueError;
+use crate::issuer::acme::Gate;
 use crate::lifecycle::limits::{self, Charges};
 use crate::lifecycle::{IssuerState, Issuers, Policy};
 use crate::metrics::Metrics;
@@ -56,8 +55,6 @@ const AGENT: &str = "agent.json";
 const QUEUE: usize = 1024;
 /// Two requests to an API server that may be away.
 const RELEASE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
-/// An embedded CA signs in a fraction of a millisecond: more would only wait for the disk.
-const PARALLEL_INTERNAL: usize = 8;
 
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +166,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, outside: &Outside)
     let delivery_socket = outside.unix(outside::DELIVERY, "delivery.socket", &config.delivery.socket)?;
     let admin_socket = outside.unix(outside::ADMIN, "admin.socket", &config.admin.socket)?;
 
-    let sources = sources(&config, &store, &clock, gate.as_ref(), outside, &tasks).await?;
+    let sources = sources::open(&config, &store, &clock, gate.as_ref(), outside, &tasks).await?;
     let steps = Arc::new(Steps::default());
     let (desired, desired_receiver) = watch::channel(Arc::default());
     let (mut calendar, ticks) = calendar::start(&config).await.map_err(StartError::Calendar)?;
@@ -329,82 +326,6 @@ fn share(
     let Started { copies, news, keeper } =
         crate::replicas::start(place, tasks).map_err(StartError::Replicas)?;
     Ok(Some((Replicas { copies, news, leader: String::new() }, keeper)))
-}
-
-async fn sources(
-    config: &Config,
-    store: &Store,
-    clock: &Arc<dyn Clock>,
-    gate: Option<&Arc<dyn Gate>>,
-    outside: &Outside,
-    tasks: &CancellationToken,
-) -> Result<BTreeMap<String, Source>, StartError> {
-    let mut sources = BTreeMap::new();
-    let mut published: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (name, internal) in &config.internal {
-        let dir = store.dir().join("ca").join(name);
-        let issuer = InternalIssuer::open(name.clone(), dir, internal.clone(), Arc::clone(clock))
-            .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        let issuer = Arc::new(issuer);
-        if let Some(publish) = &internal.publish {
-            published.entry(publish.listen).or_default().push(Arc::clone(&issuer));
-        }
-        tokio::spawn(Arc::clone(&issuer).keep(tasks.clone()));
-        add(&mut sources, issuer, PARALLEL_INTERNAL)?;
-    }
-    for (address, issuers) in published {
-        let listener = listen("internal.NAME.publish.listen", address).await?;
-        tokio::spawn(Publication::new(issuers).serve(listener, tasks.clone()));
-    }
-    if config.acme.is_empty() {
-        outside.unused(outside::HTTP01, "no [acme] is configured");
-        outside.unused(outside::TLS_ALPN01, "no [acme] is configured");
-        return Ok(sources);
-    }
-    let accounts = store.dir().join("accounts");
-    let challenges =
-        Challenges::new(config, &accounts).map_err(|source| StartError::Challenges { source })?;
-    if let Some(http01) = challenges.http01() {
-        let listener = outside.tcp(outside::HTTP01, "http01.listen", config.http01.listen).await?;
-        tokio::spawn(http01.clone().serve(listener, tasks.clone()));
-    } else {
-        outside.unused(outside::HTTP01, "no certificate is ordered by http-01");
-    }
-    if let Some(tls_alpn01) = challenges.tls_alpn01() {
-        let address = config.tls_alpn01.listen;
-        let listener = outside.tcp(outside::TLS_ALPN01, "tls_alpn01.listen", address).await?;
-        let serving = tls_alpn01.clone().serve(listener, tasks.clone());
-        tokio::spawn(serving.map_err(|source| StartError::Tls { source })?);
-    } else {
-        outside.unused(outside::TLS_ALPN01, "no certificate is ordered by tls-alpn-01");
-    }
-    for (name, acme) in &config.acme {
-        let dir = accounts.join(name);
-        let issuer = AcmeIssuer::open(name.clone(), dir, acme.clone(), challenges.clone())
-            .map_err(|source| StartError::Issuer { issuer: name.clone(), source })?;
-        let issuer = match gate {
-            Some(gate) => issuer.gated(Arc::clone(gate)),
-            None => issuer,
-        };
-        add(&mut sources, Arc::new(issuer), acme.parallel_orders)?;
-    }
-    Ok(sources)
-}
-
-fn add(
-    sources: &mut BTreeMap<String, Source>,
-    issuer: Arc<dyn Issuer>,
-    parallel_orders: usize,
-) -> Result<(), StartError> {
-    let own = issuer.trust_anchors();
-    let anchors = if own.is_empty() {
-        Anchors::platform()
-    } else {
-        Anchors::from_der(own)
-            .map_err(|source| StartError::Anchors { issuer: issuer.name().to_owned(), source })?
-    };
-    sources.insert(issuer.name().to_owned(), Source::new(issuer, anchors, parallel_orders));
-    Ok(())
 }
 
 /// Read now, and followed from here on.
