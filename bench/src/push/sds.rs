@@ -9,7 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures_util::Stream;
 use prost::Message;
-use prost_types::Any;
+use sealwire_proto::secret::secret_discovery_service_server::{
+    SecretDiscoveryService, SecretDiscoveryServiceServer,
+};
+use sealwire_proto::secret::{
+    Any, DataSource, DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    SECRET_TYPE, Secret, TlsCertificate,
+};
 use sealwire_proto::socket::{Listener, PeerPolicy};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -19,16 +25,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::material::Material;
-use v3::secret_discovery_service_server::{SecretDiscoveryService, SecretDiscoveryServiceServer};
-use v3::{DataSource, DiscoveryRequest, DiscoveryResponse, Secret, TlsCertificate};
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
-mod v3 {
-    tonic::include_proto!("envoy.service.secret.v3");
-}
-
-/// The type of [`Secret`], as Envoy names it.
-const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 /// For an answer to a push.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Responses that wait to be read.
@@ -95,16 +92,17 @@ struct Service {
     answered: Arc<watch::Sender<Answer>>,
 }
 
-type Responses = Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl SecretDiscoveryService for Service {
-    type StreamSecretsStream = Responses;
+    type StreamSecretsStream = Responses<DiscoveryResponse>;
+    type DeltaSecretsStream = Responses<DeltaDiscoveryResponse>;
 
     async fn stream_secrets(
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Responses>, Status> {
+    ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let (sender, responses) = mpsc::channel(WAITING);
         tokio::spawn(serve(
             self.name.clone(),
@@ -114,6 +112,13 @@ impl SecretDiscoveryService for Service {
             sender,
         ));
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn delta_secrets(
+        &self,
+        _: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
+        Err(Status::unimplemented("the state of the world only, which is Envoy's default"))
     }
 }
 
@@ -127,7 +132,7 @@ async fn serve(
 ) {
     // The first request asks.
     let Some(Ok(first)) = requests.next().await else { return };
-    if first.type_url != SECRET || !first.resource_names.contains(&name) {
+    if first.type_url != SECRET_TYPE || !first.resource_names.contains(&name) {
         let _ = responses.send(Err(Status::not_found(format!("only {name} is here")))).await;
         return;
     }
@@ -161,12 +166,13 @@ fn response(name: &str, offer: &Offer) -> DiscoveryResponse {
         tls_certificate: Some(TlsCertificate {
             certificate_chain: source(&offer.material.chain_pem),
             private_key: source(&offer.material.key_pem),
+            ocsp_staple: None,
         }),
     };
     DiscoveryResponse {
         version_info: offer.version.to_string(),
-        resources: vec![Any { type_url: SECRET.to_owned(), value: secret.encode_to_vec() }],
-        type_url: SECRET.to_owned(),
+        resources: vec![Any { type_url: SECRET_TYPE.to_owned(), value: secret.encode_to_vec() }],
+        type_url: SECRET_TYPE.to_owned(),
         nonce: offer.version.to_string(),
     }
 }
