@@ -188,9 +188,16 @@ async fn ten_thousand_half_open_handshakes_hold_up_nobody_and_cost_nothing_in_th
         (counters["handshake_failures"]["timeout"].as_u64()? == 3 * FLOOD as u64).then_some(())
     })
     .await;
-    // The allocator keeps what the first flood made it ask for; no further one makes it more.
-    let (first, last) = (levels[0], levels[2]);
-    assert!(last < first + first / 10, "{levels:?}");
+    // The allocator keeps what the first flood made it ask for; no further one makes it more. What it gives back it gives
+    // back in its own time, and while there is work.
+    let first = levels[0];
+    let end = Instant::now() + PATIENCE;
+    while node.resident_bytes() >= first + first / 10 {
+        assert!(Instant::now() < end, "{levels:?}, and {} bytes stay", node.resident_bytes());
+        assert_eq!(talk.publish(json!("still there")).await, None);
+        talk.all_has_come().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,8 +46,10 @@ impl JetStreamMoves {
         let failed = |what: String| ConnectError::Subscribe { subject: format!("{prefix}.>"), what };
         let moves =
             client.subscribe(format!("{prefix}.>")).await.map_err(|error| failed(error.to_string()))?;
-        // The server has it then: nothing that is told from now on is missed.
-        client.flush().await.map_err(|error| failed(error.to_string()))?;
+        // A server does what it is told on one connection in order: once it has answered, it has the subscription, and
+        // nothing that is told from now on is missed. `flush` waits for no answer.
+        let answered = async_nats::jetstream::new(client.clone()).query_account().await;
+        answered.map_err(|error| failed(error.to_string()))?;
         let (outbox, waiting) = mpsc::channel(WAITING);
         let tasks = [tokio::spawn(tell(client, waiting)), tokio::spawn(hear(prefix.clone(), moves, company))];
         Ok(Self { prefix, outbox, untold: AtomicU64::new(0), tasks })
